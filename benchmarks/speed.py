@@ -1,0 +1,161 @@
+"""What assay costs to run: CPU seconds and peak memory of cold commands, points per second of a sweep.
+
+    python benchmarks/speed.py            print the table
+    python benchmarks/speed.py --write    put it into docs/reference/speed.md as well
+
+CPU seconds are user and system time of the child process, from `wait4`; the median of the runs counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "speed.md"
+
+#: Commands measured cold: label, arguments of Python, budget in CPU seconds.
+COMMANDS = (
+    ("`python -c pass` (for comparison)", ("-c", "pass"), None),
+    ("`import assay`", ("-c", "import assay"), 0.03),
+    ("`assay --help`", ("-m", "assay", "--help"), 0.2),
+    ("`assay model kimi-k2`", ("-m", "assay", "model", "kimi-k2"), None),
+    ("`assay plan kimi-k2 --on h200`", ("-m", "assay", "plan", "kimi-k2", "--on", "h200"), 1.0),
+    ("`assay plan kimi-k2` (every platform)", ("-m", "assay", "plan", "kimi-k2"), 2.0),
+    (
+        "`assay estimate kimi-k2 --on h200 --layout dep16 ...`",
+        (
+            *("-m", "assay", "estimate", "kimi-k2", "--on", "h200", "--layout", "dep16"),
+            *("--isl", "2048", "--osl", "512", "--concurrency", "64"),
+        ),
+        0.6,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one command cost.
+
+    Attributes:
+        cpu: user and system time, s.
+        wall: elapsed time, s.
+        peak: greatest resident memory, bytes.
+        code: exit code.
+    """
+
+    cpu: float
+    wall: float
+    peak: float
+    code: int
+
+
+def cold(arguments: tuple[str, ...]) -> Cost:
+    """Run Python once with these arguments, output thrown away, and return its cost."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Cost(
+        cpu=used.ru_utime + used.ru_stime,
+        wall=time.perf_counter() - start,
+        peak=float(used.ru_maxrss * unit),
+        code=process.returncode,
+    )
+
+
+def command_rows(runs: int) -> list[str]:
+    """Return a table row for every command: medians of `runs` runs after one that warms the disk cache."""
+    rows = []
+    for label, arguments, budget in COMMANDS:
+        first = cold(arguments)
+        if first.code not in (0, 3):
+            rows.append(f"| {label} | fails (exit {first.code}) | | | {_seconds(budget)} |")
+            continue
+        costs = [cold(arguments) for _ in range(runs)]
+        cpu = statistics.median(cost.cpu for cost in costs)
+        wall = statistics.median(cost.wall for cost in costs)
+        peak = max(cost.peak for cost in costs)
+        rows.append(
+            f"| {label} | {_seconds(cpu)} | {_seconds(wall)} | {peak / 1e6:.0f} MB | {_seconds(budget)} |"
+        )
+    return rows
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def points_per_second(sweep: Callable[[], int], least: float = 2.0) -> float:
+    """Repeat a sweep for at least `least` CPU seconds; return points per CPU second of this process."""
+    sweep()  # imports and caches
+    points, start = 0, _own_cpu()
+    while (spent := _own_cpu() - start) < least:
+        points += sweep()
+    return points / spent
+
+
+def _own_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def kimi_sweep() -> int:
+    """Evaluate Kimi K2 on an HGX H200 over its layouts and many batches; return the number of points."""
+    raise NotImplementedError
+
+
+def page(runs: int) -> str:
+    """Measure everything and return the page."""
+    lines = [
+        "# Speed",
+        "",
+        f"Written by `python benchmarks/speed.py --write` on {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}. Cold commands, median of {runs} runs, Python start included.",
+        "",
+        "| command | CPU | wall | peak memory | budget (CPU) |",
+        "|---|---:|---:|---:|---:|",
+        *command_rows(runs),
+        "",
+    ]
+    try:
+        rate = points_per_second(kimi_sweep)
+    except NotImplementedError:
+        lines.append("The sweep is not measured yet.")
+    else:
+        lines.append(
+            f"Sweep of Kimi K2 on HGX H200, steady states: **{rate:,.0f} operating points per CPU second** "
+            "on one core (budget 1,000,000)."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, print, and write the page if asked."""
+    # numpy's threads would hide how much one core does
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "100"}
+    parser = argparse.ArgumentParser(description="Measure what assay costs to run.")
+    parser.add_argument("--write", action="store_true", help="write docs/reference/speed.md")
+    parser.add_argument("--runs", type=int, default=5, help="runs a command")
+    options = parser.parse_args()
+    text = page(options.runs)
+    print(text, end="")
+    if options.write:
+        PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Predictions against measurements: residuals, fits and intervals."""

@@ -1,0 +1,1 @@
+"""What is known about models, chips, systems and prices, each value with its source."""

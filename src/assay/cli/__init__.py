@@ -1,0 +1,119 @@
+"""The `assay` command: one file a verb, imported when its verb is called.
+
+Exit codes: 0 answered; 2 a user's mistake; 3 nothing fits or meets the objective, or nobody has published a
+figure that is needed; 130 interrupted; 1 a fault of assay itself. Errors are one sentence on stderr;
+`ASSAY_DEBUG=1` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from assay import __version__
+from assay.errors import AssayError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+#: Verb -> its function and what it does.
+VERBS = {
+    "plan": ("assay.cli.plan:plan", "Rank platforms and deployments for a model, a workload and an SLO."),
+    "estimate": ("assay.cli.estimate:estimate", "Predict one deployment at one load; --explain by operator."),
+    "model": ("assay.cli.model:model", "Show a model: parameters, formats, memory with every term."),
+    "chip": ("assay.cli.chip:chip", "Show a chip: every fact with unit, source, date and conflicts."),
+    "system": (
+        "assay.cli.system:system",
+        "Show a system: its chip, its network, every fact with its source.",
+    ),
+    "list": ("assay.cli.listing:listing", "List models, chips, systems, prices or workloads."),
+    "check": ("assay.cli.check:check", "Check the facts, your own included."),
+}
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        arguments: without the name of the program.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as interrupt:
+        done = f" {interrupt}" if str(interrupt) else ""
+        return _say(f"Interrupted.{done}", _INTERRUPTED)
+    except AssayError as error:
+        return _say(str(error), error.exit_code)
+    except OSError as error:
+        where = f" {str(error.filename)!r}" if error.filename else ""
+        return _say(f"Cannot use{where}: {error.strerror or error}.", 2)
+    except Exception as error:  # noqa: BLE001 - a fault of assay; say so in a sentence
+        kind = type(error).__name__
+        return _say(f"A fault in assay ({kind}: {error}). ASSAY_DEBUG=1 shows where; please report it.", 1)
+    return code
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    from cyclopts import CycloptsError
+
+    try:
+        return _app()(
+            _complete(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action=lambda code: code if isinstance(code, int) else 0,
+        )
+    except CycloptsError as error:
+        error.verbose = False
+        verb = next((word for word in arguments if word in VERBS), "")
+        sentence = " ".join(str(error).split())
+        stop = "" if sentence.endswith((".", "?", "!")) else "."
+        return _say(f"{sentence}{stop} `assay {verb + ' ' if verb else ''}--help` shows the flags.", 2)
+
+
+def _app() -> App:
+    from cyclopts import App
+
+    app = App(
+        name="assay",
+        help="Which chips, which deployment, how fast, at what cost: open-weight language models on any silicon.",
+        version=f"assay {__version__}",
+        suppress_keyboard_interrupt=False,
+        help_format="plaintext",
+    )
+    for verb, (target, about) in VERBS.items():
+        app.command(target, name=verb, help=about)
+    return app
+
+
+def _complete(arguments: Sequence[str]) -> list[str]:
+    """Give `--csv` without a file its meaning: standard output."""
+    following = [*arguments[1:], "-"]
+    return [
+        "--csv=-" if word == "--csv" and after.startswith("-") else word
+        for word, after in zip(arguments, following, strict=True)
+        if not (word == "-" and arguments[max(arguments.index(word) - 1, 0)] == "--csv")
+    ]
+
+
+def _say(sentence: str, code: int) -> int:
+    """Print one sentence on stderr; raise what is being handled instead where ASSAY_DEBUG asks for it."""
+    if os.environ.get("ASSAY_DEBUG") and code in (1, 2, 3) and sys.exc_info()[0]:
+        raise
+    print(f"assay: {sentence}", file=sys.stderr)
+    return code

@@ -1,0 +1,117 @@
+"""Flags that several verbs share, and how their text becomes SI numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from assay.errors import BadInput
+from assay.units import parse_quantity, tokens
+
+#: More tokens than any context window holds.
+MOST_TOKENS = 100_000_000
+_MOST_CHIPS = 1_000_000
+_NO_LIMIT = ("none", "off")
+
+
+def _flag(read: Callable[[str, str], Any]) -> Parameter:
+    """Return a flag whose text is read by `read(text, name of the flag)`."""
+
+    def convert(_: Any, given: Sequence[Token]) -> Any:
+        token = given[0]
+        return read(token.value, token.keyword or "")
+
+    return Parameter(converter=convert, allow_leading_hyphen=True, n_tokens=1, accepts_keys=False)
+
+
+def _tokens(text: str, flag: str) -> int:
+    value = tokens(text, what=flag)
+    if value > MOST_TOKENS:
+        raise BadInput(
+            f"{flag} = {value:,} tokens is longer than any context window.", "Write for example 8k."
+        )
+    return value
+
+
+def _count(text: str, flag: str) -> int:
+    value = parse_quantity(text, "count", what=flag)
+    if value != round(value) or value > _MOST_CHIPS:
+        raise BadInput(
+            f"{flag} = {text!r} is not a whole number up to {_MOST_CHIPS:,}.", "Write for example 8."
+        )
+    return round(value)
+
+
+def _limit(text: str, flag: str) -> float:
+    """Return a limit, s; `none` lifts it and is infinite."""
+    return float("inf") if text.lower() in _NO_LIMIT else parse_quantity(text, "time", what=flag)
+
+
+def _share(text: str, flag: str) -> float:
+    share = parse_quantity(text, "fraction", what=flag, zero=True)
+    if share >= 1:
+        raise BadInput(f"{flag} = {text!r} leaves no new input token.", "Write a share below 1, such as 0.9.")
+    return share
+
+
+def _rate(text: str, flag: str) -> float:
+    return parse_quantity(text, "rate", what=flag)
+
+
+def _name(text: str, flag: str) -> str:
+    if not text.strip():
+        raise BadInput(
+            f"{flag or 'A name'} is empty.", "`assay list models` and `assay list systems` show names."
+        )
+    return text.strip()
+
+
+def _folder(text: str, flag: str) -> Path:
+    if not Path(text).is_dir():
+        raise BadInput(
+            f"{flag} = {text!r} is not a folder.", "Give the folder that holds chips/, systems/ ..."
+        )
+    return Path(text)
+
+
+Name = Annotated[str, _flag(_name)]
+Tokens = Annotated[int, _flag(_tokens)]
+Count = Annotated[int, _flag(_count)]
+Limit = Annotated[float, _flag(_limit)]
+Rate = Annotated[float, _flag(_rate)]
+Share = Annotated[float, _flag(_share)]
+Folders = Annotated[list[Path], _flag(_folder)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Lengths:
+    """What a request looks like.
+
+    Attributes:
+        workload: a named workload: chat, code, agentic, rag, reasoning ... (`assay list workloads`).
+        isl: mean input tokens of a request: 4096, 4k, 128k, 1M.
+        osl: mean output tokens of a request.
+        cached: share of the input tokens found in a prefix cache: 0.9 or 90%.
+    """
+
+    workload: Name | None = None
+    isl: Tokens | None = None
+    osl: Tokens | None = None
+    cached: Share | None = None
+
+
+def split(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names given as `a,b` or one by one; `all` stands for every one and is empty.
+
+    Raises:
+        BadInput: an empty name.
+    """
+    parts = [part.strip() for text in names for part in text.split(",")]
+    if not all(parts):
+        raise BadInput("--on has an empty name.", "Write --on h200,b200 or --on all.")
+    return () if "all" in parts else tuple(dict.fromkeys(parts))

@@ -1,0 +1,104 @@
+"""`assay plan`: which platform and deployment serve a model best under an SLO."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from assay.cli.flags import Count, Folders, Lengths, Limit, Name, Rate, split
+from assay.cli.progress import progress
+from assay.cli.question import ask
+from assay.errors import BadInput, NotMet
+from assay.plan import answer
+from assay.report.panels import shortfall
+from assay.study.answer import Answer
+
+_ALL = Lengths()
+
+
+def plan(  # noqa: PLR0913 - one argument a flag
+    model: Name,
+    lengths: Lengths = _ALL,
+    *,
+    on: list[Name] | None = None,
+    ttft: Limit | None = None,
+    tpot: Limit | None = None,
+    rate: Rate | None = None,
+    concurrency: Count | None = None,
+    chips: Count | None = None,
+    objective: Literal["cost", "throughput", "latency", "energy"] = "cost",
+    price: Literal["own", "contract", "list", "spot"] = "contract",
+    engine: Name | None = None,
+    weights: Name | None = None,
+    kv: Name | None = None,
+    top: Count = 1,
+    facts: Folders | None = None,
+    json: bool = False,
+    csv: Name | None = None,
+) -> int:
+    """Rank platforms and deployments for a model, a workload and an SLO.
+
+    Args:
+        model: name, Hugging Face id, or path of a config.json.
+        lengths: what a request looks like.
+        on: systems, `a,b` or `all`.
+        ttft: greatest mean time to first token: 2s, 500ms, none.
+        tpot: greatest mean time per output token: 30ms, none.
+        rate: requests per second to carry: 5, 300/min.
+        concurrency: requests in flight in one replica.
+        chips: greatest number of chips in one replica.
+        objective: what rows are ranked by.
+        price: which prices count.
+        engine: serving engine: vllm, sglang, trtllm.
+        weights: weight format: native, bf16, fp8, fp4, int4.
+        kv: KV cache format: bf16, fp8.
+        top: rows a platform.
+        facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
+        json: write the answer as JSON.
+        csv: write the rows as CSV, into a file or, without one, to standard output.
+    """
+    if rate is not None and concurrency is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
+    folders = tuple(facts or ())
+    question = ask(
+        model,
+        lengths,
+        ttft=ttft,
+        tpot=tpot,
+        facts=folders,
+        platforms=split(on or ["all"]),
+        rate=rate,
+        concurrency=concurrency,
+        chips=chips,
+        objective=objective,
+        price=price,
+        engine=engine,
+        weights=weights,
+        kv=kv,
+        top=top,
+    )
+    with progress() as report:
+        found = answer(question, facts=folders, progress=report)
+    write(found, json=json, csv=csv)
+    if found.best() is None:
+        raise NotMet(shortfall(found))
+    return 0
+
+
+def write(found: Answer, *, json: bool, csv: str | None) -> None:
+    """Print an answer: as JSON, as CSV, or as a page."""
+    from assay.report.export import write_csv, write_json
+
+    if csv and csv != "-":
+        with Path(csv).open("w", encoding="utf-8", newline="") as file:
+            write_csv(found, file)
+    elif csv:
+        write_csv(found, sys.stdout)
+    if json:
+        write_json(found.json(), sys.stdout)
+    elif csv != "-":
+        from assay.report.explain import estimate_page
+        from assay.report.terminal import plan_page, put, terminal
+
+        put(estimate_page(found) if found.explain else plan_page(found, terminal().width))

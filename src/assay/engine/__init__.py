@@ -1,0 +1,1 @@
+"""One step of a serving engine, and the steady state that repeats it."""

@@ -1,0 +1,290 @@
+"""One engine step on the busiest chip: decode, prefill, or both in one batch (chunked prefill).
+
+`compile_step` folds a sharded model, a chip's rates and a workload into a few coefficients a kernel; the
+compiled step then costs a handful of array operations a kernel for any number of operating points.
+
+For a kernel with n rows, F FLOPs and W weight bytes, the time is
+
+    t_c = F (n + n_half) / R_c          t_m = (W + A n + C s T) / R_m
+    t   = (t_c^4 + t_m^4)^(1/4) + t_0
+
+with A activation bytes a row, C cache bytes a position, s sequences with T visible positions each (see
+`assay.timing.roofline.kernel_seconds`). Arrays are (L, N): L layouts, N operating points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from assay.catalogue.schema import System
+from assay.llm.shard import Kernel, Message, Table
+from assay.timing.collectives import link
+from assay.timing.rates import Rates, rates
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Lengths of the requests that the steps serve.
+
+    Attributes:
+        isl, osl: input and output tokens.
+        cached: share of the input found in a prefix cache, 0 to 1.
+        chunk: largest prompt chunk of one step, tokens.
+        drafts: draft tokens verified with each decode token.
+        yields: tokens a sequence gains in one decode step (1 without drafts).
+    """
+
+    isl: ArrayLike
+    osl: ArrayLike
+    cached: ArrayLike = 0.0
+    chunk: float = 8192.0
+    drafts: float = 0.0
+    yields: ArrayLike = 1.0
+
+    @property
+    def fresh(self) -> Array:
+        """Input tokens that must be computed, at least one."""
+        return np.maximum(np.asarray(self.isl, dtype=np.float64) * (1.0 - np.asarray(self.cached)), 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A kernel with everything that does not change between operating points folded in, s per unit.
+
+    `compute = compute_0 + sum(rows * compute_rows)`, likewise memory; the three entries of each are per
+    decode token, per prompt token, per finished prompt. `expert` holds what expert coverage needs.
+    """
+
+    kernel: Kernel
+    rates: Rates
+    compute_0: Array
+    compute: tuple[Array, Array, Array]
+    memory_0: Array
+    memory: tuple[Array, Array, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A message folded likewise: seconds are `launches * min_k(latency_k + bytes / rate_k)`."""
+
+    message: Message
+    latency: Array
+    seconds_per_row: Array
+    rows: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A compiled step: evaluate it with `seconds`.
+
+    Attributes:
+        table, system, workload: what it was compiled from.
+        costs, traffic: kernels and messages, folded.
+        overhead: s of kernel launches, (L, 1).
+        skew: excess load of the busiest expert rank beyond chance.
+        drafter: one draft pass, run `workload.drafts` times before a speculative step; None without drafts.
+    """
+
+    table: Table
+    system: System
+    workload: Workload
+    costs: tuple[Cost, ...]
+    traffic: tuple[Traffic, ...]
+    overhead: Array
+    skew: float
+    drafter: Step | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step carries in one pipeline stage, arrays broadcastable to (L, N).
+
+    Attributes:
+        decode: decode sequences of the busiest attention-DP group.
+        decode_stage: decode sequences of all groups of the stage.
+        prompt: prompt tokens of the busiest group; `prompt_stage` of all groups.
+        finished: prompts that end in this step in the busiest group; `finished_stage` in all.
+    """
+
+    decode: ArrayLike
+    decode_stage: ArrayLike
+    prompt: ArrayLike = 0.0
+    prompt_stage: ArrayLike = 0.0
+    finished: ArrayLike = 0.0
+    finished_stage: ArrayLike = 0.0
+
+
+def visible(start: ArrayLike, end: ArrayLike, cap: float, stride: float = 1.0) -> Array:
+    """Return the mean over contexts t in [start, end] of min(t / stride, cap), positions.
+
+    Exact integral of the clipped line; `start == end` gives the value there.
+    """
+    low = np.asarray(start, dtype=np.float64) / stride
+    high = np.maximum(np.asarray(end, dtype=np.float64) / stride, low)
+    below_low, below_high = np.minimum(low, cap), np.minimum(high, cap)
+    if np.isinf(cap):
+        return np.asarray((low + high) / 2)
+    area = (below_high**2 - below_low**2) / 2 + cap * ((high - below_high) - (low - below_low))
+    span = high - low
+    return np.where(span > 0, area / np.where(span > 0, span, 1.0), below_low)
+
+
+def compile_step(
+    table: Table, system: System, workload: Workload, skew: float = 0.0, drafter: Table | None = None
+) -> Step:
+    """Fold a sharded model, a system and a workload into a step.
+
+    Args:
+        table: the sharded model.
+        system: where it runs.
+        workload: lengths, prefix-cache share, chunk, drafts.
+        skew: excess load of the busiest expert rank beyond chance, as a share (0 = uniform routing).
+        drafter: the draft model sharded by the same layouts, for speculative decoding.
+    """
+    drafting = None
+    if drafter is not None:
+        drafting = compile_step(drafter, system, replace(workload, drafts=0.0, yields=1.0), skew)
+    costs = tuple(_cost(kernel, system, workload) for kernel in table.kernels)
+    traffic = tuple(
+        _traffic(message, system) for message in table.messages if np.any(message.launches > 0)
+    )
+    overhead = sum(
+        (cost.kernel.launches * cost.rates.overhead for cost in costs), np.zeros((len(table.layouts), 1))
+    )
+    return Step(table, system, workload, costs, traffic, overhead, skew, drafting)
+
+
+def _cost(kernel: Kernel, system: System, workload: Workload) -> Cost:
+    operator = kernel.operator
+    rate = rates(system, operator.kind, kernel.weight_format, operator.compute)
+    isl = np.asarray(workload.isl, dtype=np.float64)
+    end = isl + np.asarray(workload.osl, dtype=np.float64)
+    start = isl * np.asarray(workload.cached)
+    chunks = np.ceil(workload.fresh / workload.chunk)
+    # positions cached before a chunk, per prompt token: the mean prefix of a chunk over its length
+    prefix = start * chunks / workload.fresh + (chunks - 1) / 2
+    decoding = visible(isl, end, operator.cap, operator.stride)
+    prompting = visible(start, isl, operator.cap, operator.stride)
+    per_token = 1.0 / (1.0 + workload.drafts)
+    rows = (operator.decode_rows, operator.prefill_rows, operator.prompt_rows)
+    seen = (decoding, prompting, visible(isl, isl, operator.cap, operator.stride))
+    compute = [n * (kernel.flops + kernel.pair_flops * t) for n, t in zip(rows, seen, strict=True)]
+    compute[1] = compute[1] + operator.prefill_rows * kernel.prefix_flops * prefix
+    memory = [n * kernel.row_bytes for n in rows]
+    if operator.decode_rows:
+        memory[0] = memory[0] + per_token * (kernel.cache_bytes * decoding + kernel.state_bytes)
+    return Cost(
+        kernel=kernel,
+        rates=rate,
+        compute_0=kernel.flops * rate.rows_half / kernel.fill / rate.compute_rate,
+        compute=_triple([item / rate.compute_rate for item in compute]),
+        memory_0=kernel.weight_bytes / rate.memory_rate,
+        memory=_triple([item / rate.memory_rate for item in memory]),
+    )
+
+
+def _triple(items: list[Array]) -> tuple[Array, Array, Array]:
+    first, second, third = items
+    return first, second, third
+
+
+def _traffic(message: Message, system: System) -> Traffic:
+    fabric = link(system, message.op, message.ranks[:, 0].astype(np.int64))
+    rate = np.where(fabric.rate > 0, fabric.rate, np.inf)
+    return Traffic(
+        message=message,
+        latency=fabric.latency[:, :, None] * message.launches,
+        seconds_per_row=message.row_bytes * message.launches / rate[:, :, None],
+        rows=(message.decode_rows, message.prefill_rows, message.prompt_rows),
+    )
+
+
+def coverage(rows: ArrayLike, experts: int, topk: float) -> Array:
+    """Return the expected share of distinct experts that `rows` tokens visit under uniform routing.
+
+    `1 - (1 - k/E)^n`: an upper bound, real routing is skewed.
+    """
+    return np.asarray(-np.expm1(np.asarray(rows) * np.log1p(-min(topk / experts, 1 - 1e-12))))
+
+
+def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Array:
+    """Return the load of the busiest expert rank over the mean.
+
+    Chance: the greatest of `ranks` near-Poisson counts of mean m exceeds it by about
+    sqrt(2 ln(ranks) / m); `skew` adds what routing preferences leave after balancing.
+    """
+    ranks = np.asarray(ranks, dtype=np.float64)
+    mean = np.maximum(np.asarray(rows) * topk / ranks, 1.0)
+    worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + skew * (ranks > 1)
+    return np.minimum(worst, ranks)
+
+
+def seconds(step: Step, batch: Batch) -> Array:
+    """Return the time of one pass through all layers on the busiest chips, s, (L, N).
+
+    With pipeline parallelism this is the time of one microbatch through all stages.
+    """
+    total = step.overhead
+    local = _tokens(step, batch.decode, batch.prompt, batch.finished)
+    stage = _tokens(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
+    for cost in step.costs:
+        compute, memory = kernel_times(step, cost, stage if cost.kernel.stage_rows else local)
+        compute = compute * compute
+        memory = memory * memory
+        total = total + np.sqrt(np.sqrt(compute * compute + memory * memory))
+    for item in step.traffic:
+        total = total + message_times(item, local)
+    if step.drafter is not None:
+        total = total + step.workload.drafts * seconds(step.drafter, Batch(batch.decode, batch.decode_stage))
+    return np.asarray(total)
+
+
+def _tokens(
+    step: Step, decode: ArrayLike, prompt: ArrayLike, finished: ArrayLike
+) -> tuple[Array, Array | None, Array | None]:
+    """Return decode tokens, prompt tokens and finished prompts; None where there are none."""
+    sequences = np.asarray(decode, dtype=np.float64) * (1.0 + step.workload.drafts)
+    if isinstance(prompt, float) and prompt == 0.0:
+        return sequences, None, None
+    return sequences, np.asarray(prompt, dtype=np.float64), np.asarray(finished, dtype=np.float64)
+
+
+def kernel_times(
+    step: Step, cost: Cost, tokens: tuple[Array, Array | None, Array | None]
+) -> tuple[Array, Array]:
+    """Return compute and memory seconds of one kernel, before they are joined and without overhead."""
+    operator = cost.kernel.operator
+    decode, prompt, finished = tokens
+    compute = decode * cost.compute[0]
+    memory = decode * cost.memory[0]
+    rows: Array = decode * operator.decode_rows
+    if prompt is not None and finished is not None:
+        compute = compute + prompt * cost.compute[1] + finished * cost.compute[2]
+        memory = memory + prompt * cost.memory[1] + finished * cost.memory[2]
+        rows = rows + prompt * operator.prefill_rows + finished * operator.prompt_rows
+    if operator.experts:
+        seen = coverage(rows, operator.experts, operator.topk)
+        worst = imbalance(rows, operator.topk, step.table.degrees.ep[:, None], step.skew)
+        return worst * compute + seen * cost.compute_0, worst * (memory + 0.0) + seen * cost.memory_0
+    if operator.decode_rows and operator.prefill_rows:
+        return compute + cost.compute_0, memory + cost.memory_0
+    # a kernel of one phase does not run when the step has no rows for it
+    active = rows > 0
+    return compute + active * cost.compute_0, memory + active * cost.memory_0
+
+
+def message_times(item: Traffic, tokens: tuple[Array, Array | None, Array | None]) -> Array:
+    """Return seconds of one collective: the faster of its protocols."""
+    decode, prompt, finished = tokens
+    rows: Array = decode * item.rows[0]
+    if prompt is not None and finished is not None:
+        rows = rows + prompt * item.rows[1] + finished * item.rows[2]
+    first = item.latency[0] + rows * item.seconds_per_row[0]
+    if item.latency.shape[0] == 1:
+        return first
+    return np.minimum(first, item.latency[1] + rows * item.seconds_per_row[1])

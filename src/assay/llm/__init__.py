@@ -1,0 +1,1 @@
+"""Open-weight language models as exact counts: parameters, operators, caches, sharding."""

@@ -1,0 +1,1 @@
+"""Measurements by others and by the user, in one schema."""

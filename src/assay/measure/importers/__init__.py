@@ -1,0 +1,1 @@
+"""Readers of published measurement formats, one file a format."""

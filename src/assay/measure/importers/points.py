@@ -1,0 +1,260 @@
+"""Importer of tables of operating points: the columns of `serving` and `inferencex` (one row a point)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from assay.measure import naming
+from assay.measure.layouts import Deployed, deployed, number
+from assay.measure.records import Record
+from assay.study.conditions import Setting
+
+#: Columns that tell this format from others.
+COLUMNS = ("tok_s_per_gpu_basis", "accelerator", "tpot_ms_mean", "input_len", "concurrency")
+
+#: Measured columns -> value, factor to SI.
+_LATENCIES = {
+    "tpot_ms_mean": "tpot",
+    "tpot_ms_p50": "tpot_median",
+    "tpot_ms_p99": "tpot_p99",
+    "ttft_ms_mean": "ttft",
+    "ttft_ms_p50": "ttft_median",
+    "ttft_ms_p99": "ttft_p99",
+    "e2e_ms_p50": "e2e_median",
+}
+_KEPT = ("tok_s_per_gpu", "tok_s_per_gpu_basis", "tok_s_per_user", "output_tok_s_total", "input_tok_s_total",
+         "total_tok_s", "joules_per_output_token", "power_w_per_gpu", *_LATENCIES)  # fmt: skip
+_STATIC = ("static batch", "offline latency", "llama-bench", "batched-bench", "batch-1", "real time", "1-token run",
+           "fixed batch")  # fmt: skip
+_REQUESTS = re.compile(r"(\d[\d,]*) (?:requests|prompts)")
+_ACCEPTED = re.compile(r"accept(?:ance)?(?: length)? (\d+(?:\.\d+)?)", re.IGNORECASE)
+_SHARE_RATIO = 0.8  # InferenceX draws lengths uniformly from [0.8 L, L]
+
+
+def records(rows: Iterable[tuple[int, Mapping[str, str]]]) -> list[Record]:
+    """Return one record a row.
+
+    Args:
+        rows: (line of the file, column -> text) of each row.
+    """
+    out: list[Record] = []
+    seen: dict[tuple[str, ...], int] = {}
+    for line, row in rows:
+        record = _record(line, row)
+        twin = _twin(row)
+        if twin in seen:
+            record = _duplicate(out, seen[twin], record)
+        elif twin:
+            seen[twin] = len(out)
+        out.append(record)
+    return out
+
+
+def _twin(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what two rows of one measurement share; empty where too little is measured to tell."""
+    times = tuple(
+        row.get(name) or "" for name in ("ttft_ms_p50", "tpot_ms_p50", "ttft_ms_mean", "tpot_ms_mean")
+    )
+    if sum(map(bool, times)) < 2:
+        return ()
+    return (row.get("accelerator_norm") or row.get("accelerator") or "", row.get("input_len") or "",
+            row.get("output_len") or "", row.get("concurrency") or "", *times)  # fmt: skip
+
+
+def _duplicate(out: list[Record], place: int, record: Record) -> Record:
+    """Flag the second of two rows of one measurement, or the first if only the second has its layout."""
+    if "workers_assumed" in out[place].flags and "workers_assumed" not in record.flags:
+        out[place] = out[place].flagged("duplicate")
+        return record
+    return record.flagged("duplicate")
+
+
+def _record(line: int, row: Mapping[str, str]) -> Record:
+    device = naming.accelerator(row.get("accelerator") or row.get("accelerator_norm") or "")
+    model, model_problem = naming.model(row.get("model") or "", row.get("model_norm") or "")
+    engine = naming.engine(row.get("framework") or row.get("engine_norm") or "")
+    where = _deployed(row, device)
+    problem = device.problem or model_problem
+    if engine == "hosted":
+        problem = "hardware not disclosed"
+    if not problem and where.chips == 0 and where.pool is None:
+        problem = "number of chips not stated"
+    phase = row.get("phase") or "e2e"
+    conditions = _conditions(row, phase)
+    problem = problem or _missing(conditions, phase)
+    formats = naming.formats(row.get("quant") or "", row.get("kv_dtype") or "")
+    speculation, drafts, accepted = speculative(row.get("spec_decoding") or "")
+    if accepted:
+        conditions["acceptance"] = accepted
+    setting = None
+    if not problem:
+        setting = Setting(
+            model=model,
+            system=device.system,
+            chips=where.chips,
+            pool=where.pool,
+            prefill=where.prefill,
+            share=device.share,
+            weights=formats.weights,
+            activations=formats.activations,
+            kv=formats.kv,
+            engine=engine,
+            speculation=speculation,
+            draft_tokens=drafts,
+            load=load(row, conditions),
+            phase=phase,
+        )
+    return Record(
+        id=row.get("id") or str(line),
+        source=row.get("source") or "",
+        evidence=row.get("evidence_class") or "",
+        accelerator=row.get("accelerator_norm") or row.get("accelerator") or "",
+        model=row.get("model_norm") or row.get("model") or "",
+        engine=row.get("engine_norm") or row.get("framework") or "",
+        setting=setting,
+        problem=problem,
+        conditions=conditions,
+        values=_values(row, where, conditions, phase),
+        published={name: row[name] for name in _KEPT if row.get(name)},
+        flags=_flags(row, where),
+        workload=row.get("workload") or "",
+        line=line,
+    )
+
+
+def _deployed(row: Mapping[str, str], device: naming.Device) -> Deployed:
+    cores = device.cores
+    if device.share < 1 and cores > 1:  # the source counts dies, TP too
+        cores = 1
+    return deployed(row, cores)
+
+
+def speculative(text: str) -> tuple[str, int, float]:
+    """Return (kind, draft tokens, mean tokens a step) of a published speculation setting; 0 = not stated."""
+    low = text.lower()
+    if low in ("", "none", "false", "no"):
+        return "", 0, 0.0
+    kinds = (("eagle", "eagle"), ("mtp", "mtp"), ("dflash", "dflash"), ("dspark", "dspark"), ("nextn", "mtp"))
+    kind = next((name for part, name in kinds if part in low), "draft")
+    accepted = _ACCEPTED.search(low)
+    plain = re.sub(r"\(.*?\)|eagle3|dflash|dspark", " ", low)
+    drafts = re.search(
+        r"(?<![\d.])(\d)(?![\d.])", re.sub(r"steps?(\d)/draft\d", r" \1 ", plain).replace("mtp", " ")
+    )
+    return kind, int(drafts[1]) if drafts else 0, float(accepted[1]) if accepted else 0.0
+
+
+def load(row: Mapping[str, str], conditions: Mapping[str, float]) -> str:
+    """Return how the deployment was loaded, one of `LOADS`."""
+    workload = (row.get("workload") or "").lower()
+    if any(word in workload for word in _STATIC) or workload == "batch":
+        return "static"
+    if (row.get("phase") or "e2e") in ("decode", "prefill"):
+        return "static"
+    rate = conditions.get("rate")
+    if rate is not None and rate == float("inf"):
+        return "offline"
+    return "open" if rate is not None else "closed"
+
+
+def _conditions(row: Mapping[str, str], phase: str) -> dict[str, float]:
+    names = {"input_len": "isl", "output_len": "osl", "concurrency": "concurrency", "request_rate": "rate"}
+    out = {name: value for column, name in names.items() if (value := number(row.get(column))) is not None}
+    hit = re.match(r"[\d.e-]+", row.get("prefix_cache_hit") or "")
+    if hit:
+        out["cached"] = min(max(float(hit[0]), 0.0), 1.0)
+    workload = row.get("workload") or ""
+    if "InferenceX" in workload and "fixed-length" in workload:
+        low, high = _SHARE_RATIO, 1.0
+        mean = (low + high) / 2
+        out |= {name: out[name] * mean for name in ("isl", "osl") if name in out}
+        out["spread"] = (high - low) / (high + low)
+        if "concurrency" in out:
+            out["requests"] = 10 * out["concurrency"]
+    if count := _REQUESTS.search(workload):
+        out["requests"] = float(count[1].replace(",", ""))
+    if phase == "decode" and "isl" not in out:
+        out["isl"] = 0.0
+    if (year := years(row.get("date") or "")) is not None:
+        out["date"] = year
+    return out
+
+
+def years(date: str) -> float | None:
+    """Return the last date in a text (`2026-02-14`, `2025-10..2026-07-20 (...)`, `2024`) in years."""
+    found = re.findall(r"(20\d\d)(?:-(\d\d))?(?:-(\d\d))?", date)
+    if not found:
+        return None
+    middles = [int(year) + ((int(month) - 1) / 12 if month else 0.5) + (int(day or 15) - 1) / 365
+               for year, month, day in found]  # fmt: skip
+    return sum(middles) / len(middles)
+
+
+def _missing(conditions: Mapping[str, float], phase: str) -> str:
+    if phase != "decode" and not conditions.get("isl"):
+        return "lengths not stated"
+    if phase == "e2e" and not conditions.get("osl"):
+        return "lengths not stated"
+    if not {"concurrency", "rate"} & set(conditions):
+        return "load not stated"
+    return ""
+
+
+def _values(
+    row: Mapping[str, str], where: Deployed, conditions: Mapping[str, float], phase: str
+) -> dict[str, float]:
+    """Normalise to SI and to output (or input) tokens per chip over all chips."""
+    out = {name: value / 1e3 for column, name in _LATENCIES.items() if (value := number(row.get(column)))}
+    user = number(row.get("tok_s_per_user"))
+    static = load(row, conditions) == "static"
+    if (
+        user
+        and not {"tpot", "tpot_median"} & set(out)
+        and phase != "prefill"
+        and not (static and phase == "e2e")
+    ):
+        out["tpot"] = 1.0 / user
+    if (joules := number(row.get("joules_per_output_token"))) is not None:
+        out["joules"] = joules
+    rate = _per_chip(row, where, conditions, phase)
+    if rate:
+        out["throughput"] = rate
+    return out
+
+
+def _per_chip(
+    row: Mapping[str, str], where: Deployed, conditions: Mapping[str, float], phase: str
+) -> float | None:
+    """Return output tokens/s per chip over all chips (input tokens/s for prefill), None if unknown."""
+    wanted = "input_tok_s_total" if phase == "prefill" else "output_tok_s_total"
+    isl, osl = conditions.get("isl", 0.0), conditions.get("osl", 0.0)
+    stated, basis = number(row.get("tok_s_per_gpu")), row.get("tok_s_per_gpu_basis") or ""
+    if "workers_assumed" in where.flags and not (stated and where.chips):
+        return None
+    kind = basis.split(" ")[0]
+    if stated and kind == "total" and isl + osl > 0:
+        return stated * (isl if phase == "prefill" else osl) / (isl + osl)
+    if stated and kind == wanted.split("_", 1)[0]:
+        if "decode GPU" in basis and where.pool is not None and where.chips:
+            return stated * where.pool.chips / where.chips
+        return stated if "NPU (2 dies)" not in basis else stated
+    total = number(row.get(wanted))
+    return total / where.chips if total and where.chips else None
+
+
+def _flags(row: Mapping[str, str], where: Deployed) -> tuple[str, ...]:
+    flags = [*where.flags]
+    if row.get("qa_flag"):
+        flags += re.split(r"[;, ]+", row["qa_flag"])
+    if row.get("evidence_class") == "ci-baseline":
+        flags.append("threshold")
+    if "synthetic" in (row.get("spec_decoding") or "").lower():
+        flags.append("synthetic_acceptance")
+    return tuple(dict.fromkeys(flags))
+
+
+def filled(record: Record, setting: Setting) -> Record:
+    """Return a record that a user's own statement of the setting makes answerable."""
+    return replace(record, setting=setting, problem="")

@@ -1,0 +1,136 @@
+"""Answer a question: every platform in turn, ranked together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from assay.catalogue.load import Catalogue, catalogue
+from assay.catalogue.schema import ModelEntry, System
+from assay.engine.models import model
+from assay.engine.replica import Model
+from assay.errors import AssayError, BadInput, DoesNotFit, NoEvidence
+from assay.llm.formats import native_label, weight_formats
+from assay.llm.memory import kv_bytes_per_token, state_bytes_per_sequence, weight_bytes
+from assay.llm.parameters import counts
+from assay.plan import dataflow
+from assay.plan.platform import Platform, ask
+from assay.plan.predict import calibration
+from assay.study.answer import Answer, Refusal, Row
+from assay.study.question import Question
+
+Progress = Callable[[str, float], None]
+
+
+def answer(question: Question, *, facts: Sequence[Path] = (), progress: Progress | None = None) -> Answer:
+    """Answer a question on every platform it names.
+
+    Args:
+        question: what is asked.
+        facts: folders of the user's own facts.
+        progress: called with a platform's id and the share done.
+
+    Raises:
+        AssayError: an unknown model or platform, or lengths the model does not take.
+    """
+    extra = tuple(facts)
+    known = catalogue(extra)
+    prepared, entry = model(question.model, extra)
+    check(question, prepared)
+    names = [known.system(name).id for name in question.platforms] or list(known.systems())
+    rows: list[Row] = []
+    fronts: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    refused: list[Refusal] = []
+    for done, name in enumerate(dict.fromkeys(names)):
+        if progress:
+            progress(name, done / len(names))
+        try:
+            found = on(question, prepared, known.system(name), known)
+        except (DoesNotFit, NoEvidence) as error:
+            refused.append(Refusal(name, str(error)))
+            continue
+        except AssayError as error:
+            if question.platforms:
+                raise
+            refused.append(Refusal(name, str(error)))
+            continue
+        rows.extend(found.rows)
+        fronts[name] = found.front
+    return Answer(
+        question=question,
+        model=summary(prepared, entry),
+        rows=tuple(sorted(rows, key=lambda row: order(row, question))),
+        fronts=fronts,
+        refused=tuple(refused),
+        provenance=provenance(known),
+    )
+
+
+def on(question: Question, prepared: Model, system: System, known: Catalogue) -> Platform:
+    """Answer for one platform, by the model of its kind of chip."""
+    if system.chip.kind == "dataflow":
+        return dataflow.ask(question, prepared, system, known)
+    return ask(question, prepared, system, known)
+
+
+def check(question: Question, prepared: Model) -> None:
+    """Refuse lengths that the model was not made for.
+
+    Raises:
+        BadInput: more tokens than the context of the model.
+    """
+    longest = prepared.architecture.max_context
+    if longest and question.isl + question.osl > longest:
+        raise BadInput(
+            f"{question.isl} input and {question.osl} output tokens exceed the context of "
+            f"{prepared.name}, {longest} tokens.",
+            "Ask for shorter requests.",
+        )
+
+
+def order(row: Row, question: Question) -> tuple[float, ...]:
+    """Return the key that ranks rows of different platforms: limits met, then the objective."""
+
+    def figure(name: str, sign: float = 1.0) -> float:
+        return sign * float(row.figures[name].value) if name in row.figures else float("inf")
+
+    keys = {
+        "cost": figure("usd_per_million_output_tokens"),
+        "throughput": figure("output_tokens_per_s_per_chip", -1.0),
+        "latency": figure("tpot_s"),
+        "energy": figure("joules_per_output_token"),
+    }
+    return (float(not row.meets), keys[question.objective], figure("output_tokens_per_s_per_chip", -1.0))
+
+
+def summary(prepared: Model, entry: ModelEntry | None) -> dict[str, Any]:
+    """Return the facts of the model that a reader of an answer needs."""
+    architecture = prepared.architecture
+    parameters = counts(architecture)
+    return {
+        "name": prepared.name,
+        "hf_id": entry.hf_id if entry else "",
+        "params_total": parameters.total,
+        "params_active": parameters.active,
+        "weight_bytes": weight_bytes(architecture, weight_formats(architecture)),
+        "native_format": native_label(architecture),
+        "kv_bytes_per_token": kv_bytes_per_token(architecture),
+        "state_bytes_per_sequence": state_bytes_per_sequence(architecture),
+        "layers": architecture.num_layers,
+        "max_context": architecture.max_context,
+        "warnings": list(entry.warnings) if entry else [],
+    }
+
+
+def provenance(known: Catalogue) -> dict[str, Any]:
+    """Return what an answer was made with."""
+    table = calibration()
+    return {
+        "version": metadata.version("assay-llm"),
+        "catalogue": known.hash,
+        "calibration": table.get("id", "") if isinstance(table, Mapping) else "",
+    }
+
+

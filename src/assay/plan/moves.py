@@ -1,0 +1,89 @@
+"""What limits a point, and what would move it: finite differences on the chip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from assay.catalogue.schema import System
+from assay.engine.replica import replica
+from assay.engine.steady import at_batch
+from assay.plan.points import Points
+from assay.plan.predict import skew
+from assay.plan.sweep import MOST_SEQUENCES, Lengths
+
+#: Change -> how it alters the system.
+CHANGES = ("memory bandwidth x2", "compute x2", "links x2", "memory capacity x2")
+
+
+def changed(system: System, change: str) -> System:
+    """Return the system with one figure of its chip doubled."""
+    chip = system.chip
+    if change == "memory bandwidth x2":
+        return replace(system, chip=replace(chip, memory_bandwidth=2 * chip.memory_bandwidth))
+    if change == "compute x2":
+        return replace(system, chip=replace(chip, peak_flops={k: 2 * v for k, v in chip.peak_flops.items()}))
+    if change == "memory capacity x2":
+        return replace(system, chip=replace(chip, memory_bytes=2 * chip.memory_bytes))
+    return replace(
+        system,
+        link_bandwidth=2 * system.link_bandwidth,
+        peer_bandwidth=2 * system.peer_bandwidth,
+        nic_bandwidth=2 * system.nic_bandwidth if system.nic_bandwidth else None,
+    )
+
+
+def moves(points: Points, index: int) -> dict[str, float]:
+    """Return change -> factor on throughput at the same time per output token, same layout.
+
+    The physics alone is compared with itself, so that the correction by measurements cancels.
+    """
+    copy = points.found.copy
+    load = points.found.load
+    lengths = Lengths(float(load.isl[0, 0]), float(load.osl[0, 0]), float(load.cached[0, 0]))
+    row, column = int(points.row[index]), int(points.column[index])
+    state = points.found.outcome.state
+    target = float(np.broadcast_to(state.tpot, state.tpot.shape)[row, column])
+    layout = (copy.table.layouts[row],)
+
+    def best(system: System) -> float:
+        one = replica(copy.model, system, layout, copy.weights, copy.kv, copy.engine)
+        step = one.step(lengths.workload(copy.engine.budget), skew())
+        most = min(
+            float(one.capacity(lengths.isl + lengths.osl / 2)[0, 0]), MOST_SEQUENCES * layout[0].dp
+        )
+        grid = np.exp(np.linspace(0.0, np.log(max(most, 1.0)), 160))[None, :]
+        found = at_batch(step, copy.engine, grid)
+        within = found.tpot[0] <= target * 1.0001
+        return float(np.max(np.where(within, found.throughput[0], 0.0)))
+
+    base = best(copy.system)
+    if base <= 0:
+        return {}
+    return {change: best(changed(copy.system, change)) / base for change in CHANGES}
+
+
+def limited_by(points: Points, index: int) -> str:
+    """Return the resource most of the mean step goes to; `memory capacity` where the cache is full."""
+    outcome = points.found.outcome
+    row, column = int(points.row[index]), int(points.column[index])
+
+    def at(array: np.ndarray) -> float:
+        return float(np.broadcast_to(array, outcome.state.tpot.shape)[row, column])
+
+    share = min(max(1.0 - at(outcome.state.decode_step) / at(outcome.state.tpot), 0.0), 1.0)
+    spent = {}
+    for name, label in (
+        ("memory", "memory bandwidth"),
+        ("compute", "compute"),
+        ("link", "links"),
+        ("overhead", "launch and host"),
+    ):
+        decode = at(getattr(outcome.decode, name)) / at(outcome.decode.seconds)
+        prompt = at(getattr(outcome.prompt, name)) / at(outcome.prompt.seconds)
+        spent[label] = (1 - share) * decode + share * prompt
+    host = max(at(outcome.state.decode_step) - at(outcome.decode.seconds), 0.0) / at(outcome.state.decode_step)
+    spent = {label: part * (1 - host) for label, part in spent.items()}
+    spent["launch and host"] += host
+    return max(spent, key=lambda label: spent[label])

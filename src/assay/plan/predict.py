@@ -1,0 +1,249 @@
+"""Predict measured operating points: the physics of `engine` at the stated conditions.
+
+`predict` is what `assay validate` scores and `assay calibrate` corrects. It never raises for a point: a
+point it cannot answer gets NaN and a reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.catalogue.load import catalogue
+from assay.catalogue.schema import System
+from assay.engine.models import model
+from assay.engine.overheads import engine
+from assay.engine.points import Load, best_layout, evaluate, figures
+from assay.engine.replica import Model, default_kv, replica
+from assay.engine.residual import corrected
+from assay.engine.speculation import Speculation, speculation
+from assay.engine.split import closed_split
+from assay.engine.terms import floors, terms
+from assay.errors import AssayError, DoesNotFit, NoEvidence, UnknownName
+from assay.estimate import Estimate
+from assay.llm.layout import Layout
+from assay.llm.memory import cache_bytes
+from assay.plan.space import layouts, shape
+from assay.study.conditions import TERMS, Conditions, Predictions, Setting
+from assay.timing.collectives import link
+
+Floats = NDArray[np.float64]
+
+METRICS = ("tpot", "ttft", "throughput", "e2e", "ttft_median", "joules")
+#: Engines whose scheduler parameters stand in the catalogue; any other is read as the generic one.
+KNOWN = ("vllm", "sglang", "trtllm")
+
+
+@dataclass(slots=True)
+class _Columns:
+    """Result being filled: one array a metric and term, NaN until answered."""
+
+    value: dict[str, Floats]
+    floor: dict[str, Floats]
+    terms: dict[str, Floats]
+    reason: list[str]
+
+    @classmethod
+    def empty(cls, n: int) -> _Columns:
+        def blank(names: tuple[str, ...]) -> dict[str, Floats]:
+            return {name: np.full(n, np.nan) for name in names}
+
+        return cls(blank(METRICS), blank(METRICS), blank(TERMS), [""] * n)
+
+
+def predict(conditions: Conditions, *, residual: bool = True) -> Predictions:
+    """Predict every point of `conditions`.
+
+    Args:
+        conditions: operating points, grouped by setting.
+        residual: apply the calibrated correction and its intervals; False gives bare physics.
+    """
+    columns = _Columns.empty(len(conditions))
+    for setting, index in conditions.groups():
+        try:
+            _group(setting, conditions.take(index), index, columns)
+        except AssayError as error:
+            for i in index:
+                columns.reason[int(i)] = columns.reason[int(i)] or reason(error)
+    raw = predictions(columns.value, columns.floor, columns.terms, columns.reason)
+    return corrected(conditions, raw, calibration()) if residual else raw
+
+
+def predictions(
+    value: dict[str, Floats], floor: dict[str, Floats], parts: dict[str, Floats], reasons: list[str]
+) -> Predictions:
+    """Assemble predictions whose interval is still the value itself."""
+    made = {name: Estimate(value[name], value[name], value[name], floor[name], "datasheet") for name in METRICS}
+    return Predictions(**made, reason=tuple(reasons), basis=("datasheet",) * len(reasons), terms=parts)
+
+
+def calibration() -> Any:
+    """Return the shipped serving calibration, or None where there is none."""
+    try:
+        return catalogue().table("calibrations/serving")
+    except AssayError:
+        return None
+
+
+def reason(error: AssayError) -> str:
+    """Return the countable reason of a refusal: no names or numbers that differ from point to point."""
+    if isinstance(error, DoesNotFit):
+        return "does not fit"
+    if isinstance(error, UnknownName):
+        return f"{error.message.split()[1]} not in catalogue"
+    if isinstance(error, NoEvidence):
+        return "a fact of the chip is not published"
+    return error.message
+
+
+def _group(setting: Setting, points: Conditions, index: NDArray[np.intp], columns: _Columns) -> None:
+    """Predict the points of one setting into `columns` at `index`."""
+    stated = np.isfinite(points.isl) | (setting.phase == "decode")
+    stated &= np.isfinite(points.osl) | (setting.phase != "e2e")
+    for i in index[~stated]:
+        columns.reason[int(i)] = "lengths not stated"
+    points, index = points.take(np.flatnonzero(stated)), index[stated]
+    if not len(index):
+        return
+    prepared, _ = model(setting.model)
+    system = scaled(catalogue().system(setting.system), setting.share)
+    if setting.prefill is not None and setting.phase == "e2e":
+        found = _split(prepared, system, setting, points)
+    else:
+        found = _aggregated(prepared, system, setting, points)
+    values, least, parts, reasons = found
+    for target, source in ((columns.value, values), (columns.floor, least), (columns.terms, parts)):
+        for name, array in source.items():
+            target[name][index] = array
+    for i, text in zip(index, reasons, strict=True):
+        columns.reason[int(i)] = text
+
+
+Found = tuple[dict[str, Floats], dict[str, Floats], dict[str, Floats], list[str]]
+
+
+def formats(system: System, setting: Setting) -> tuple[str, str]:
+    """Return weight and KV formats of a setting; an unpublished KV format follows the weights."""
+    weights = setting.weights or "native"
+    wide = weights in ("bf16", "fp16")
+    kv = setting.kv or ("bf16" if wide else default_kv(system, ""))
+    return weights, "fp8" if kv.startswith("fp8") else "bf16"
+
+
+def _aggregated(prepared: Model, system: System, setting: Setting, points: Conditions) -> Found:
+    settings = engine(setting.engine if setting.engine in KNOWN else "")
+    weights, kv = formats(system, setting)
+    if setting.pool is not None:
+        choices: tuple[Layout, ...] = (setting.pool.layout,)
+        replicas = setting.pool.replicas
+    else:
+        choices, replicas = _choices(prepared, system, setting.chips), 0
+    copy = replica(prepared, system, choices, weights, kv, settings)
+    drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance)
+    # an unpublished layout fills the chips with as many replicas as they hold
+    counts = np.array([replicas or setting.chips // item.chips for item in choices], dtype=np.float64)
+    load = Load.of(setting.load, setting.phase, points, 1)
+    load = replace(
+        load,
+        users=load.users / counts[:, None],
+        rate=load.rate / counts[:, None],
+        requests=load.requests / counts[:, None],
+    )
+    outcome = evaluate(copy, load, drafting, skew())
+    chosen = best_layout(outcome)
+    found = figures(outcome, load, setting.chips, counts[:, None])
+    pick = np.arange(len(points))
+    values = {name: array[chosen, pick] for name, array in found.items()}
+    fits = outcome.capacity[chosen, pick] >= 1
+    least = {name: array[chosen, pick] for name, array in floors(outcome, load, setting.chips, counts).items()}
+    parts = {name: array[chosen, pick] for name, array in terms(outcome).items()}
+    for array in (*values.values(), *least.values()):
+        array[~fits] = np.nan
+    return values, least, parts, ["" if ok else "does not fit" for ok in fits]
+
+
+def _choices(prepared: Model, system: System, chips: int) -> tuple[Layout, ...]:
+    found = [item for item in layouts(shape(prepared.architecture), system, chips) if chips % item.chips == 0]
+    if not found:
+        raise DoesNotFit(f"No legal layout of {prepared.name} uses {chips} chips.")
+    return tuple(found)
+
+
+def skew() -> float:
+    """Return the excess load of the busiest expert rank beyond chance that engines reach, as a share."""
+    return float(catalogue().table("engines/experts")["skew"]["value"])
+
+
+def _split(prepared: Model, system: System, setting: Setting, points: Conditions) -> Found:
+    """Predict a disaggregated deployment."""
+    if setting.prefill is None or setting.pool is None:
+        raise NoEvidence("A disaggregated deployment needs both pools.")
+    settings = engine(setting.engine if setting.engine in KNOWN else "")
+    weights, kv = formats(system, setting)
+    drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance)
+    load = Load.of(setting.load, setting.phase, points, 1)
+    side = {}
+    for name, pool in (("prefill", setting.prefill), ("decode", setting.pool)):
+        copy = replica(prepared, system, (pool.layout,), weights, kv, settings)
+        one = replace(load, kind="closed", users=np.fmax(load.users / pool.replicas, 1.0), phase="decode")
+        quiet = Speculation(0, np.ones_like(drafting.yields), 0) if name == "prefill" else drafting
+        side[name] = evaluate(copy, one, quiet, skew())
+    users = np.where(np.isfinite(load.users), load.users, side["decode"].capacity * setting.pool.replicas)
+    state = closed_split(
+        side["prefill"].step,
+        side["decode"].step,
+        settings,
+        users,
+        prefill_replicas=setting.prefill.replicas,
+        decode_replicas=setting.pool.replicas,
+        transfer=transfer_seconds(prepared, system, kv, setting, load),
+        capacity=np.maximum(side["decode"].capacity, 1.0) * setting.pool.replicas,
+    )
+    fits = (side["prefill"].capacity[0] >= 1) & (side["decode"].capacity[0] >= 1)
+    outcome = replace(side["decode"], state=state, ttft_median=state.ttft, prompt=side["prefill"].prompt)
+    values = {name: array[0].copy() for name, array in figures(outcome, load, setting.chips, 1).items()}
+    counts = np.ones(1)
+    least = {name: array[0].copy() for name, array in floors(outcome, load, setting.chips, counts).items()}
+    parts = {name: array[0] for name, array in terms(outcome).items()}
+    for array in (*values.values(), *least.values()):
+        array[~fits] = np.nan
+    return values, least, parts, ["" if ok else "does not fit" for ok in fits]
+
+
+def transfer_seconds(prepared: Model, system: System, kv: str, setting: Setting, load: Load) -> Floats:
+    """Return the time to hand one request's cache from a prefill to a decode replica, s, (1, n)."""
+    if setting.prefill is None:
+        return np.zeros_like(load.isl)
+    sizes = [cache_bytes(prepared.architecture, kv, float(length)) for length in load.isl[0]]
+    lanes = min(setting.prefill.layout.tp, setting.pool.layout.tp if setting.pool else 1)
+    ranks = np.array([2 if setting.chips <= system.domain else system.domain + 1], dtype=np.int64)
+    fabric = link(system, "kv_transfer", ranks)
+    size = np.array(sizes)[None, :] / lanes
+    return np.asarray(np.min(fabric.latency[:, :1] + size / fabric.rate[:, :1], axis=0))[None, :]
+
+
+def scaled(system: System, share: float) -> System:
+    """Return a system whose chips are a share of the real ones (one die of two)."""
+    if share == 1.0:
+        return system
+    chip = system.chip
+    part = replace(
+        chip,
+        peak_flops={name: rate * share for name, rate in chip.peak_flops.items()},
+        memory_bytes=chip.memory_bytes * share,
+        memory_bandwidth=chip.memory_bandwidth * share,
+        tdp_watts=chip.tdp_watts * share if chip.tdp_watts else None,
+        nic_bandwidth=chip.nic_bandwidth * share if chip.nic_bandwidth else None,
+    )
+    return replace(
+        system,
+        chip=part,
+        link_bandwidth=system.link_bandwidth * share,
+        peer_bandwidth=system.peer_bandwidth * share,
+        domain=int(system.domain / share),
+        node=int(system.node / share),
+        nic_bandwidth=system.nic_bandwidth * share if system.nic_bandwidth else None,
+    )

@@ -1,0 +1,113 @@
+"""The space of deployments: which layouts are legal for a model on a system, and which formats.
+
+A layout is legal when heads, layers and experts can be divided that way, TP stays inside one scale-up
+domain, and the chips exist. Groups are powers of two, plus the whole domain where that is none (72).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assay.catalogue.schema import Chip, System
+from assay.errors import BadInput
+from assay.llm.architecture import Architecture
+from assay.llm.layout import Layout
+from assay.timing.rates import native
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What bounds the parallel degrees of a model.
+
+    Attributes:
+        heads: most query heads of any layer.
+        layers: number of layers.
+        experts: routed experts of a layer, 0 for a dense model.
+    """
+
+    heads: int
+    layers: int
+    experts: int
+
+
+def shape(architecture: Architecture) -> Shape:
+    """Read the bounds off an architecture."""
+    heads = [int(getattr(block, "heads", 0) or getattr(block, "v_heads", 0)) for block in architecture.attn.values()]
+    experts = [int(getattr(block, "n_routed", 0)) for block in architecture.ffn.values()]
+    return Shape(max([*heads, 1]), architecture.num_layers, max([*experts, 0]))
+
+
+def sizes(limit: int, domain: int) -> list[int]:
+    """Return group sizes up to `limit`: powers of two, and the domain itself."""
+    found = {1 << k for k in range(limit.bit_length()) if 1 << k <= limit}
+    if domain <= limit:
+        found.add(domain)
+    return sorted(found)
+
+
+def layouts(bounds: Shape, system: System, chips: int | None = None) -> list[Layout]:
+    """Enumerate the layouts of one replica of a model on a system.
+
+    Args:
+        bounds: what bounds the degrees.
+        system: the system.
+        chips: greatest number of chips, None = what the system offers.
+
+    Raises:
+        BadInput: fewer than one chip.
+    """
+    limit = min(chips or system.max_chips, system.max_chips)
+    if limit < 1:
+        raise BadInput(f"A replica needs at least one chip, not {chips}.")
+    groups = sizes(limit, system.domain)
+    inside = [g for g in groups if g <= system.domain]
+    found: set[Layout] = set()
+    for tp in inside:
+        if tp > bounds.heads or tp & (tp - 1):
+            continue
+        found.add(Layout(tp=tp))
+        for pp in (2, 4, 8, 16, 32):
+            if tp * pp <= limit and pp <= bounds.layers // 2 and tp * pp > system.node // 2:
+                found.add(Layout(tp=tp, pp=pp))
+        if bounds.experts and tp > 1 and tp <= bounds.experts:
+            found.add(Layout(tp=tp, ep=tp))
+    if bounds.experts:
+        found.update(_data_parallel(bounds, groups, inside))
+    return sorted(found, key=lambda item: (item.chips, item.pp, item.dp, item.ep))
+
+
+def _data_parallel(bounds: Shape, groups: list[int], inside: list[int]) -> list[Layout]:
+    """Return layouts with attention data parallelism and experts over the whole group."""
+    found = []
+    for stage in groups:
+        if stage < 2 or stage > bounds.experts:
+            continue
+        for tp in (1, 2, 4, 8):
+            if stage % tp or stage // tp < 2 or tp > bounds.heads or tp not in inside:
+                continue
+            found.append(Layout(tp=tp, dp=stage // tp, ep=stage))
+    return found
+
+
+def formats(chip: Chip, wanted: str, stored: str, *, quantised: bool = True) -> list[str]:
+    """Return the weight formats worth trying on a chip.
+
+    Args:
+        chip: the chip.
+        wanted: a format the user asked for, "" to choose.
+        stored: the format most of the checkpoint is stored in.
+        quantised: whether a narrower format than the checkpoint's may be proposed.
+    """
+    if wanted:
+        return [wanted]
+    found = ["native"]
+    if not quantised:
+        return found
+    rank = {"bf16": 0, "fp16": 0, "fp8": 1, "mxfp8": 1, "int8": 1}.get(stored, 2)
+    if rank < 1:
+        found += ["fp8"] if native(chip, "fp8") else ["int8"] if native(chip, "int8") else []
+    if rank < 2 and native(chip, "nvfp4"):
+        found.append("fp4")
+    if rank == 1 and not native(chip, "fp8") and native(chip, "int8"):
+        found.append("int8")
+    return found

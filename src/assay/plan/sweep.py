@@ -1,0 +1,174 @@
+"""Sweep one platform: every legal layout, format and batch, as arrays; keep the points worth a closer look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.catalogue.schema import System
+from assay.engine.breakdown import breakdown
+from assay.engine.overheads import Engine
+from assay.engine.points import Load, Outcome
+from assay.engine.replica import Model, Replica, replica
+from assay.engine.steady import at_batch, closed, open_loop
+from assay.engine.step import Batch, Workload
+from assay.errors import DoesNotFit
+from assay.llm.layout import Layout
+from assay.plan.pareto import front
+
+Floats = NDArray[np.float64]
+
+#: Batches tried for each layout, spread in ratio between one sequence and what memory holds.
+BATCHES = 24
+#: More sequences of one attention-DP group than this gain nothing on any chip of the catalogue.
+MOST_SEQUENCES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """All operating points of one platform in one pair of formats; arrays (L, N).
+
+    Attributes:
+        copy: the sharded replica.
+        outcome: steady state, breakdowns and capacity.
+        load: the lengths, as the engine's figures need them.
+        fits: whether the layout holds at least one sequence.
+    """
+
+    copy: Replica
+    outcome: Outcome
+    load: Load
+    fits: NDArray[np.bool_]
+
+    @property
+    def per_user(self) -> Floats:
+        """Output tokens/s of one user, NaN where nothing fits."""
+        return np.where(self.fits, 1.0 / self.outcome.state.tpot, np.nan)
+
+    @property
+    def per_chip(self) -> Floats:
+        """Output tokens/s per chip of the replica, NaN where nothing fits."""
+        chips = self.copy.table.degrees.chips[:, None]
+        return np.where(self.fits, self.outcome.state.throughput * self.load.osl / chips, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """The workload of a question: mean input and output tokens, and cached share."""
+
+    isl: float
+    osl: float
+    cached: float
+
+    def workload(self, budget: float) -> Workload:
+        """Return the workload of the engine's step."""
+        return Workload(isl=self.isl, osl=self.osl, cached=self.cached, chunk=budget)
+
+    def load(self) -> Load:
+        """Return the lengths in the form of the engine's figures; no load is stated."""
+
+        def one(value: float) -> Floats:
+            return np.array([[value]], dtype=np.float64)
+
+        none = one(np.nan)
+        return Load(
+            "closed",
+            "e2e",
+            one(self.isl),
+            one(self.osl),
+            one(self.cached),
+            none,
+            none,
+            none,
+            none,
+            none,
+        )
+
+
+def sweep(
+    model: Model,
+    system: System,
+    layouts: tuple[Layout, ...],
+    weights: str,
+    kv: str,
+    engine: Engine,
+    lengths: Lengths,
+    skew: float,
+    *,
+    concurrency: float | None = None,
+    rate: float | None = None,
+    batches: int = BATCHES,
+) -> Sweep:
+    """Evaluate every layout at many batches, or at one stated concurrency or request rate.
+
+    Args:
+        model: the model.
+        system: the platform.
+        layouts: L legal layouts.
+        weights, kv: formats.
+        engine: scheduler and host parameters.
+        lengths: the workload.
+        skew: excess load of the busiest expert rank beyond chance.
+        concurrency: requests in flight in one replica; None = sweep.
+        rate: requests/s of one replica; None = sweep.
+        batches: points a layout when sweeping.
+    """
+    copy = replica(model, system, layouts, weights, kv, engine)
+    step = copy.step(lengths.workload(engine.budget), skew)
+    capacity = copy.capacity(np.array([[lengths.isl + lengths.osl / 2]]))
+    fits = np.broadcast_to(capacity >= 1, (len(layouts), 1 if concurrency or rate else batches))
+    limit = np.maximum(capacity, 1.0)
+    if concurrency:
+        state = closed(step, engine, concurrency, limit)
+    elif rate:
+        state = open_loop(step, engine, np.array([[rate]]), limit)
+    else:
+        most = np.minimum(limit, MOST_SEQUENCES * copy.table.degrees.dp[:, None])
+        grid = np.exp(np.linspace(0.0, 1.0, batches)[None, :] * np.log(most))
+        state = at_batch(step, engine, grid)
+    degrees = copy.table.degrees
+    groups = degrees.dp[:, None]
+    local = np.ceil(state.batch / groups / degrees.pp[:, None] - 1e-9)
+    decode = Batch(local, np.maximum(state.batch / degrees.pp[:, None], 1.0))
+    fresh, zero = step.workload.fresh, np.zeros((len(layouts), 1))
+    prompt = Batch(zero, zero, fresh + zero, fresh * groups, 1.0 + zero, groups)
+    outcome = Outcome(
+        state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, prompt)
+    )
+    return Sweep(copy, outcome, lengths.load(), fits)
+
+
+def candidates(found: Sweep, ttft: float | None, tpot: float | None, most: int) -> tuple[Floats, Floats]:
+    """Return layout and batch positions of the points worth keeping, (M,) each.
+
+    The Pareto front of output tokens/s/user against output tokens/s/chip, of all points and of those near
+    or within the TTFT limit, thinned evenly to `most`.
+    """
+    per_user, per_chip = found.per_user.ravel(), found.per_chip.ravel()
+    keep = [front(per_user, per_chip)]
+    if ttft is not None:
+        near = found.outcome.state.ttft.ravel() <= ttft * 1.5
+        keep.append(front(np.where(near, per_user, np.nan), per_chip))
+    if tpot is not None:
+        slow = found.outcome.state.tpot.ravel() <= tpot * 1.5
+        keep.append(front(np.where(slow, -found.outcome.state.ttft.ravel(), np.nan), per_chip))
+    flat = np.unique(np.concatenate(keep))
+    if len(flat) > most:
+        flat = flat[np.unique(np.linspace(0, len(flat) - 1, most).round().astype(np.intp))]
+    rows, columns = np.divmod(flat, found.per_user.shape[1])
+    return rows, columns
+
+
+def refuse(found: Sweep) -> DoesNotFit:
+    """Return the refusal of a model that fits no layout of a platform, with the arithmetic."""
+    copy = found.copy
+    least = int(np.argmin(copy.table.weight_bytes))
+    layout = copy.table.layouts[least]
+    need = (copy.table.weight_bytes[least] + copy.working[least]) / 1e9
+    return DoesNotFit(
+        f"{copy.model.name} does not fit: on {layout.chips} chips ({layout.label()}) weights and activations "
+        f"take {need:,.4g} GB of each, and {copy.system.chip.name} leaves {copy.usable / 1e9:,.4g} GB.",
+        "More chips or a narrower weight format would hold it.",
+    )

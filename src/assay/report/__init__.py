@@ -1,0 +1,1 @@
+"""Answers as people read them: terminal pages, braille charts, CSV and JSON."""

@@ -1,0 +1,69 @@
+"""The page of `assay estimate`: one operating point, and with `--explain` its steps by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from assay.report import panels
+from assay.report.figures import number
+from assay.study.answer import Answer
+from assay.units import show
+
+_MOST = 14
+_PHASES = {"decode": "One decode step", "prefill": "Prefill of one prompt"}
+
+
+def estimate_page(answer: Answer) -> Iterator[RenderableType]:
+    """Yield the parts of the page of an answer with one row."""
+    yield from panels.headline(answer)
+    row = answer.rows[0]
+    yield Text(f"\n{panels.place(row)}", style="bold", no_wrap=True, overflow="ellipsis")
+    yield panels.figures_table(row)
+    yield Text()
+    yield from panels.limits(row)
+    yield from panels.memory(row, 60)
+    for phase in dict.fromkeys(str(item.get("phase", "decode")) for item in answer.explain):
+        yield from _step(phase, [item for item in answer.explain if item.get("phase", "decode") == phase])
+    yield Text()
+    yield from panels.notes(row, most=5)
+    yield panels.evidence(row)
+    yield Text(panels.FOOTNOTE, style="dim")
+    yield panels.provenance(answer)
+
+
+def _step(phase: str, operators: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Yield one step by operator, slowest first, with the sum of all."""
+    ranked = sorted(operators, key=lambda item: -float(item.get("seconds") or 0))
+    total = {
+        key: sum(float(item.get(key) or 0) for item in operators) for key in ("flops", "bytes", "seconds")
+    }
+    yield Text(f"\n{_PHASES.get(phase, phase)} on one chip, by operator:", style="bold")
+    table = panels.grid("left", "left", "right", "right", "right", "right", "right", "left")
+    titles = ("operator", "kind", "count", "FLOPs", "bytes", "time", "share", "bound by")
+    table.add_row(*(Text(title, style="dim") for title in titles))
+    for item in ranked[:_MOST]:
+        table.add_row(str(item["operator"]), str(item.get("kind", "")), *_quantities(item, total["seconds"]))
+    if rest := ranked[_MOST:]:
+        merged = _sums(rest)
+        table.add_row(f"{len(rest)} more", "", *_quantities(merged, total["seconds"]), style="dim")
+    table.add_row("sum", "", *_quantities(total, total["seconds"]), style="bold")
+    yield table
+
+
+def _sums(operators: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    keys = ("flops", "bytes", "seconds")
+    return {key: sum(float(item.get(key) or 0) for item in operators) for key in keys}
+
+
+def _quantities(item: Mapping[str, Any], total: float) -> Iterator[str]:
+    seconds = float(item.get("seconds") or 0)
+    yield number(float(item["count"])) if item.get("count") else ""
+    yield show(float(item.get("flops") or 0), "FLOP")
+    yield show(float(item.get("bytes") or 0), "B")
+    yield show(seconds, "s")
+    yield f"{number(100 * seconds / total, 2)} %" if total else ""
+    yield str(item.get("bound", ""))

@@ -1,0 +1,54 @@
+"""The Question: what is asked of assay. The same object from flags, a file, a URL."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+OBJECTIVES = ("cost", "throughput", "latency", "energy")
+PRICES = ("own", "contract", "list", "spot")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Model, platforms, workload, objective and limits; SI units.
+
+    Attributes:
+        model: catalogue name, alias, or path of a Hugging Face config.json.
+        platforms: system names; empty = every system of the catalogue.
+        isl, osl: mean input and output tokens of a request.
+        cached: share of the input tokens found in a prefix cache, 0 to 1.
+        ttft: greatest mean time to first token, s; None = no limit.
+        tpot: greatest mean time per output token, s; None = no limit.
+        rate: requests per second the deployment must carry; None = not asked.
+        concurrency: requests in flight in one replica; None = assay chooses.
+        chips: greatest number of chips in one replica; None = what the system allows.
+        objective: one of `OBJECTIVES`.
+        engine: serving engine (`vllm`, `sglang`, `trtllm`), or "" for the best known.
+        price: one of `PRICES`.
+        weights, kv: number formats; "" = assay chooses among what chip and model allow.
+        top: rows kept a platform.
+        workload: name of the workload that the lengths and default limits come from, "" = none.
+    """
+
+    model: str
+    platforms: tuple[str, ...] = ()
+    isl: int = 2048
+    osl: int = 512
+    cached: float = 0.0
+    ttft: float | None = None
+    tpot: float | None = None
+    rate: float | None = None
+    concurrency: int | None = None
+    chips: int | None = None
+    objective: str = "cost"
+    engine: str = ""
+    price: str = "contract"
+    weights: str = ""
+    kv: str = ""
+    top: int = 1
+    workload: str = ""
+
+    def json(self) -> dict[str, Any]:
+        """Return the question as plain data."""
+        return asdict(self)

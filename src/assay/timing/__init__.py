@@ -1,0 +1,1 @@
+"""Operators on chips: seconds and joules."""

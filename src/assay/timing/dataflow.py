@@ -1,0 +1,410 @@
+"""SRAM dataflow chips: weights resident in SRAM, layers pipelined over groups of chips, a scheduled fabric.
+
+Such a chip (Groq LPU, Cerebras WSE) is not a GPU with more bandwidth. Capacity decides the chip count N; the
+N chips form S stages of n = N / S chips, and a token crosses all of them in T(m), m sequences together. A
+stage is taken for t(m) of that (`assay.timing.pipeline`), so one sequence alone needs T(1) for a token, up to
+T(1) / t(1) of them progress at once, and beyond that the busiest stage bounds:
+
+    TPOT = max(T(m) + S u t_c / 2, q t(m) + (B / osl) w)        q m = B,  q <= T(1) / t(1)
+    rate = min(B / (TPOT + TTFT / osl), 1 / (t(m) / m + w / osl))
+
+with B sequences in flight, w the stage time of one prompt, u the share of it, t_c that of one chunk. A wafer is
+divisible: every exchange block has a region of its own, so S is their number and n < 1. Symbols,
+assumptions, evidence: docs/concepts/dataflow.md. Figures and ranges: data/calibrations/dataflow.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import ArrayLike, NDArray
+
+from assay.catalogue.schema import Chip, System
+from assay.errors import BadInput, NoEvidence
+from assay.estimate import Estimate
+from assay.llm.operators import Operator
+from assay.timing.pipeline import (
+    ACTIVATION_BYTES,
+    Machine,
+    Pass,
+    Work,
+    coverage,
+    decode_bytes,
+    decode_flops,
+    decode_pass,
+    gather,
+    prefill_pass,
+)
+
+Array = NDArray[np.float64]
+
+#: Prompt rows that pass a stage together: the candidates, of which the fastest is taken.
+CHUNKS = 2.0 ** np.arange(14)
+#: Chips of a group, the candidates.
+GROUPS = 2.0 ** np.arange(9)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a dataflow chip reaches and what its fabric costs, SI units; figures are arrays of shape (V, 1).
+
+    Row 0 is the best estimate, the others move one figure each to an end of its range.
+
+    Attributes:
+        mapping: `groups` (a stage is a group of chips) or `regions` (of a wafer).
+        peak, ceiling: arithmetic rate used, and the largest one published (for the floor), FLOP/s.
+        max_chips: the largest machine described in public.
+        sram: usable share of SRAM as (low, value, high).
+        figures: name -> (V, 1); see docs/concepts/dataflow.md.
+        basis: rung of `assay.estimate.BASES`.
+        warnings: what is assumed, in sentences.
+    """
+
+    mapping: str
+    peak: float
+    ceiling: float
+    max_chips: float
+    sram: tuple[float, float, float]
+    figures: Mapping[str, Array]
+    basis: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataflowResult:
+    """A pipeline on a dataflow system at P operating points; arrays have shape (P,).
+
+    Attributes:
+        concurrency: sequences in flight.
+        chips: chips of the machine; `chips_low` and `chips_high` over the range of the usable SRAM share.
+        fits: whether the model fits `chips` and these are within the largest machine described in public.
+        stages, chips_per_stage: the split with the least time per output token.
+        microbatch: sequences that pass a stage together.
+        tpot: time between output tokens of one sequence, s.
+        ttft: prompt to first token, s, without waiting behind other prompts (see `prefill_load`).
+        output_rate: output tokens per second of the whole machine; its floor is the greatest possible.
+        prefill_load: share of the stage time that decoding leaves, used by prompts; near 1 they queue.
+        limited_by: the largest part of the time between tokens.
+        parts: s per output token: read, compute, step, fabric, wait.
+        compute_utilisation, memory_utilisation, link_utilisation: of peak rates, mean over chips.
+        expert_share: share of the resident routed experts that one decode pass reads (1 if there are none).
+        memory: bytes: weights, cache, activations, capacity (usable on all chips).
+        basis: rung of `assay.estimate.BASES`.
+        warnings: what is assumed, in sentences.
+    """
+
+    concurrency: Array
+    chips: Array
+    chips_low: Array
+    chips_high: Array
+    fits: NDArray[np.bool_]
+    stages: Array
+    chips_per_stage: Array
+    microbatch: Array
+    tpot: Estimate
+    ttft: Estimate
+    output_rate: Estimate
+    prefill_load: Array
+    limited_by: NDArray[np.str_]
+    parts: Mapping[str, Array]
+    compute_utilisation: Array
+    memory_utilisation: Array
+    link_utilisation: Array
+    expert_share: Array
+    memory: Mapping[str, Array]
+    basis: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """What a dataflow machine keeps in SRAM: the model, and the cache of every sequence in flight.
+
+    Attributes:
+        operators: the unsharded operators of a forward pass.
+        weight_bytes_of: weight group -> bytes per stored element, scales included; 2 where missing.
+        kv_bytes_per_token: cache that a sequence of isl + osl tokens holds, over its tokens, B; (P,) or one.
+        state_bytes: fixed state of a sequence, B.
+        kv_format: number format of the cache, a key of `Operator.cache_bytes`.
+    """
+
+    operators: Sequence[Operator]
+    weight_bytes_of: Mapping[str, float]
+    kv_bytes_per_token: ArrayLike
+    state_bytes: float = 0.0
+    kv_format: str = "bf16"
+
+
+def plan_pipeline(
+    model: Resident,
+    system: System,
+    isl: ArrayLike,
+    osl: ArrayLike,
+    concurrency: ArrayLike,
+    *,
+    chips: int | None = None,
+    table: Parameters | None = None,
+) -> DataflowResult:
+    """Place a model on a dataflow system and return its speed at each operating point.
+
+    Args:
+        model: operators, formats and cache.
+        system: where it runs; its chip's kind is `dataflow`.
+        isl, osl: input and output tokens.
+        concurrency: sequences in flight; broadcasts with `isl` and `osl` to (P,).
+        chips: size of the machine; None = as many as the model and its cache need, in whole nodes.
+        table: figures to use instead of the chip's own (calibration).
+
+    Raises:
+        BadInput: a length, concurrency or chip count below one, or not finite.
+        NoEvidence: no rate published or assumed for the chip's arithmetic.
+    """
+    points = [np.asarray(item, dtype=np.float64) for item in (isl, osl, concurrency, chips or 1)]
+    if any(item.size == 0 or not np.all(np.isfinite(item)) or np.any(item < 1) for item in points):
+        raise BadInput("Input length, output length, concurrency and chips must be finite and at least 1.")
+    lengths, outputs, sequences = (np.atleast_1d(item) for item in np.broadcast_arrays(*points[:3]))
+    table = table or parameters(system.chip)
+    work = gather(model.operators, model.weight_bytes_of, model.kv_format, lengths, outputs)
+    per_sequence = np.asarray(model.kv_bytes_per_token) * (lengths + outputs) + model.state_bytes
+    held = {
+        "weights": np.full_like(sequences, work.resident),
+        "cache": sequences * per_sequence,
+        "activations": sequences * ACTIVATION_BYTES * work.width,
+    }
+    node = float(max(system.node, 1))
+    usable = np.array(table.sram)[:, None] * system.chip.memory_bytes
+    needed = np.ceil(sum(held.values()) / usable / node) * node
+    count = needed[1] if chips is None else np.full_like(sequences, float(chips))
+    held["capacity"] = count * usable[1]
+    ask = _Ask(work, table, system, outputs, sequences, count)
+    machine = _split(ask)
+    return _result(ask, machine, needed, held)
+
+
+@lru_cache(maxsize=64)
+def _entry(chip_id: str, generation: str) -> Any:
+    path = Path(__file__).resolve().parents[1] / "catalogue" / "data" / "calibrations" / "dataflow.yaml"
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (a safe loader)
+    return data["chips"].get(chip_id) or data["generations"].get(generation) or data["default"]
+
+
+def parameters(chip: Chip) -> Parameters:
+    """Return the figures of a dataflow chip, its own or those assumed for any such chip.
+
+    Raises:
+        NoEvidence: neither the chip's facts nor the calibration has an arithmetic rate.
+    """
+    entry = _entry(chip.id, chip.generation)
+    assumed = entry.get("peak_flops", {})
+    rates = {name: item["value"] for name, item in assumed.items()} | dict(chip.peak_flops)
+    peak = next((rates[name] for name in entry["arithmetic"] if rates.get(name)), None)
+    if not peak:
+        raise NoEvidence(
+            f"{chip.name} has no published rate for {' or '.join(entry['arithmetic'])}.",
+            "Add one to its facts (peak_flops).",
+        )
+    figures = entry["figures"]
+    names = [name for name in figures if name != "sram_share"]
+    columns = {}
+    for name in names:
+        values = np.full((1 + 2 * len(names), 1), float(figures[name]["value"]))
+        row = 1 + 2 * names.index(name)
+        values[row, 0], values[row + 1, 0] = figures[name]["slow"], figures[name]["fast"]
+        columns[name] = values
+    sram = figures["sram_share"]
+    return Parameters(
+        mapping=entry["mapping"],
+        peak=float(peak),
+        ceiling=max([*rates.values(), *(item["high"] for item in assumed.values())]),
+        max_chips=float(entry["max_chips"]["value"]),
+        sram=(sram["fast"], sram["value"], sram["slow"]),
+        figures=columns,
+        basis=figures["step_seconds"]["basis"],
+        warnings=tuple(entry.get("warnings", ())),
+    )
+
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What is asked of a machine: everything but the split."""
+
+    work: Work
+    table: Parameters
+    system: System
+    osl: Array
+    sequences: Array
+    chips: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """How a machine answers, arrays (V, P); seconds and tokens per second."""
+
+    tpot: Array
+    ttft: Array
+    rate: Array
+    load: Array
+    microbatch: Array
+    prompt: Array
+    wait: Array
+    bound: NDArray[np.bool_]
+    step: Pass
+
+
+def _machine(ask: _Ask, stages: Array, rows: slice) -> Machine:
+    chip = ask.system.chip
+    return Machine(
+        divisible=ask.table.mapping == "regions",
+        node=float(max(ask.system.node, 1)),
+        bandwidth=chip.memory_bandwidth,
+        peak=ask.table.peak,
+        link=ask.system.link_bandwidth,
+        figures={name: values[rows] for name, values in ask.table.figures.items()},
+        chips=ask.chips,
+        stages=stages,
+    )
+
+
+def _split(ask: _Ask) -> Machine:
+    """Choose, at each point, the number of stages with the least time per output token."""
+    blocks = max(ask.work.blocks + ask.work.expert_blocks, 1.0)
+    if ask.table.mapping == "regions":
+        return _machine(ask, np.full_like(ask.chips, blocks), slice(None))
+    groups = GROUPS[GROUPS <= max(ask.system.domain, 1)][:, None]
+    stages = np.clip(np.floor(ask.chips / groups), 1.0, blocks)
+    tpot = _run(ask, _machine(ask, stages, slice(0, 1))).tpot
+    best = np.take_along_axis(stages, np.argmin(tpot, axis=0)[None, :], axis=0)[0]
+    return _machine(ask, best, slice(None))
+
+
+def _run(ask: _Ask, machine: Machine) -> _Run:
+    work, sequences = ask.work, ask.sequences
+    shape = np.broadcast_shapes(machine.stages.shape, machine.figures["step_seconds"].shape, sequences.shape)
+    alone = decode_pass(work, machine, np.ones(shape))
+    flight = np.minimum(sequences, np.maximum(alone.total / alone.busy, 1.0))
+    microbatch = sequences / flight
+    step = decode_pass(work, machine, microbatch)
+    first, prompt, chunk = _prompt(work, machine, shape)
+    full = flight * step.busy + sequences / ask.osl * prompt
+    quiet = np.maximum(step.total, full)
+    wait = machine.stages * np.minimum(sequences / ask.osl * prompt / quiet, 1.0) * chunk / 2
+    tpot = np.maximum(step.total + wait, full)
+    free = np.maximum(1.0 - flight * step.busy / tpot, 1e-6)
+    ttft = first + prompt * (1.0 / free - 1.0)
+    capacity = 1.0 / (step.busy / microbatch + prompt / ask.osl)
+    rate = np.minimum(sequences / (tpot + ttft / ask.osl), capacity)
+    load = np.minimum(rate / ask.osl * prompt / free, 1.0)
+    return _Run(tpot, ttft, rate, load, microbatch, prompt, wait, full > step.total + wait, step)
+
+
+def _prompt(work: Work, machine: Machine, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Return, for the chunk that makes the first token soonest: time to it, stage time of the prompt, of a chunk.
+
+    The chunks follow one another through the stages: the first crosses all, each other adds the busiest.
+    """
+    best: tuple[Array, Array, Array] | None = None
+    for size in CHUNKS:
+        chunk = np.broadcast_to(np.minimum(size, work.isl), shape)
+        run = prefill_pass(work, machine, chunk)
+        chunks = work.isl / chunk
+        found = (run.total + np.maximum(np.ceil(chunks) - 1.0, 0.0) * run.busy, chunks * run.busy, run.busy)
+        if best is None:
+            best = found
+        else:
+            better = found[0] < best[0]
+            best = tuple(np.where(better, new, old) for new, old in zip(found, best, strict=True))  # type: ignore[assignment]
+    if best is None:
+        raise AssertionError("CHUNKS is empty")
+    return best
+
+
+def _floors(ask: _Ask) -> tuple[Array, Array, Array]:
+    """Return the least TPOT and TTFT, s, and the greatest output rate, 1/s: peak rates, nothing else, (P,)."""
+    work, chip, sequences = ask.work, ask.system.chip, ask.sequences
+    bandwidth = ask.chips * chip.spread.get("memory_bandwidth", (0.0, chip.memory_bandwidth))[1]
+    arithmetic = ask.chips * ask.table.ceiling
+    used = coverage(sequences * work.decode, work.experts, work.topk) * (work.decode > 0)
+    kept = (work.decode > 0) * (work.cache * work.seen + work.state)
+    moved = (work.weights * used + sequences * kept).sum(axis=(0, 1))
+    flops = decode_flops(work, np.ones_like(sequences)).sum(axis=(0, 1))
+    prompt = (work.isl * work.prefill + work.prompt) * (work.flops + work.pair * work.seen_prompt)
+    prompts = prompt.sum(axis=(0, 1))
+    touched = coverage(work.isl * work.prefill + work.prompt, work.experts, work.topk)
+    loaded = (work.weights * touched * (work.prefill + work.prompt > 0)).sum(axis=(0, 1))
+    tpot = np.maximum(moved / bandwidth, sequences * flops / arithmetic)
+    ttft = np.maximum(loaded / bandwidth, prompts / arithmetic)
+    rate = sequences / np.maximum(moved / bandwidth, sequences * (flops + prompts / ask.osl) / arithmetic)
+    return tpot, ttft, rate
+
+
+def _estimate(values: Array, floor: Array, basis: str, *, most: bool = False) -> Estimate:
+    """Return row 0 with the interval that the other rows span; each row moves one figure.
+
+    The figures are independent, so their effects add as squares: ln(high / value)^2 = sum ln(x_i / value)^2 over
+    the rows that lie above it, likewise below. With `most`, `floor` is an upper bound.
+    """
+    value = values[0]
+    effects = np.log(values / value)
+    high = value * np.exp(np.sqrt((np.maximum(effects, 0.0) ** 2).sum(axis=0)))
+    low = value * np.exp(-np.sqrt((np.minimum(effects, 0.0) ** 2).sum(axis=0)))
+    if most:
+        return Estimate(np.minimum(value, floor), np.minimum(low, floor), np.minimum(high, floor), floor, basis)
+    return Estimate(np.maximum(value, floor), np.maximum(low, floor), np.maximum(high, floor), floor, basis)
+
+
+#: Part of a token's time -> what limits it.
+LIMITS = {
+    "read": "SRAM bandwidth",
+    "compute": "arithmetic",
+    "step": "exchange latency",
+    "fabric": "fabric",
+    "wait": "busiest stage",
+}
+
+
+def _result(ask: _Ask, machine: Machine, needed: Array, held: Mapping[str, Array]) -> DataflowResult:
+    run = _run(ask, machine)
+    work, table, sequences = ask.work, ask.table, ask.sequences
+    tpot, ttft, rate = _floors(ask)
+    parts = {name: np.broadcast_to(getattr(run.step, name), run.tpot.shape)[0] for name in tuple(LIMITS)[:-1]}
+    parts["wait"] = run.tpot[0] - run.step.total[0]
+    largest = np.argmax(np.stack(list(parts.values())), axis=0)
+    routed = work.experts[:, 0, 0] > 0
+    microbatch = run.microbatch[0]
+    flops = decode_flops(work, np.ones_like(sequences)).sum(axis=(0, 1))
+    moved = decode_bytes(work, microbatch).sum(axis=(0, 1)) / microbatch
+    prompt = ((work.isl * work.prefill + work.prompt) * (work.flops + work.pair * work.seen_prompt)).sum(axis=(0, 1))
+    each = run.rate[0] / ask.chips
+    shares = coverage(microbatch * work.decode[routed], work.experts[routed], work.topk[routed])
+    link = max(machine.link, 1.0)
+    return DataflowResult(
+        concurrency=sequences,
+        chips=ask.chips,
+        chips_low=needed[0],
+        chips_high=needed[2],
+        fits=(needed[1] <= ask.chips) & (ask.chips <= max(table.max_chips, ask.system.max_chips)),
+        stages=machine.stages,
+        chips_per_stage=machine.group,
+        microbatch=microbatch,
+        tpot=_estimate(run.tpot, tpot, table.basis),
+        ttft=_estimate(run.ttft, ttft, table.basis),
+        output_rate=_estimate(run.rate, rate, table.basis, most=True),
+        prefill_load=run.load[0],
+        limited_by=np.array(list(LIMITS.values()))[largest],
+        parts=parts,
+        compute_utilisation=each * (flops + prompt / ask.osl) / table.peak,
+        memory_utilisation=each * moved / ask.system.chip.memory_bandwidth,
+        link_utilisation=np.minimum(each * 2 * work.sent * (1 + work.isl / ask.osl) / link, 1.0),
+        expert_share=shares.mean(axis=(0, 1)) if np.any(routed) else np.ones_like(sequences),
+        memory=dict(held),
+        basis=table.basis,
+        warnings=table.warnings,
+    )
