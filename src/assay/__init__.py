@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from assay.errors import AssayError
     from assay.estimate import Estimate
     from assay.llm.layout import Layout
+    from assay.plan import answer, predict
     from assay.study.answer import Answer, Row
     from assay.study.deployment import Deployment
     from assay.study.question import Question
@@ -29,9 +30,22 @@ _HOMES = {
     "Layout": "assay.llm.layout",
     "Question": "assay.study.question",
     "Row": "assay.study.answer",
+    "answer": "assay.plan",
+    "predict": "assay.plan",
 }
 
-__all__ = ["Answer", "AssayError", "Deployment", "Estimate", "Layout", "Question", "Row", "__version__"]
+__all__ = [
+    "Answer",
+    "AssayError",
+    "Deployment",
+    "Estimate",
+    "Layout",
+    "Question",
+    "Row",
+    "__version__",
+    "answer",
+    "predict",
+]
 
 
 def __getattr__(name: str) -> Any:

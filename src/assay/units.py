@@ -71,8 +71,9 @@ UNITS: Mapping[str, Mapping[str, float]] = {
         **dict.fromkeys(("/min", "rpm", "req/min", "requests/min"), 1 / 60),
         **dict.fromkeys(("/h", "req/h", "requests/h"), 1 / 3600),
     },
-    "tokens": _PLAIN | {f"{unit} {word}".strip(): f for unit, f in _PLAIN.items() for word in ("tokens", "tok")},
-    "count": _PLAIN | {word: 1.0 for word in ("chips", "chip", "nodes", "racks", "systems")},
+    "tokens": _PLAIN
+    | {f"{unit} {word}".strip(): f for unit, f in _PLAIN.items() for word in ("tokens", "tok")},
+    "count": _PLAIN | dict.fromkeys(("chips", "chip", "nodes", "racks", "systems"), 1.0),
     "fraction": {"": 1.0, "%": 1e-2, "percent": 1e-2},
 }
 #: SI unit of each dimension, as `show` writes it.
@@ -106,7 +107,9 @@ _EXAMPLES = {
     "count": "8",
     "fraction": "0.5, 50%",
 }
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf|infinity))\s*(.*?)\s*", re.I)
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf|infinity))\s*(.*?)\s*", re.I
+)
 _LONGEST = 80
 
 
@@ -147,9 +150,12 @@ def parse_quantity(
         BadInput: not a number, NaN, infinite, negative, zero where senseless, or an unknown unit.
     """
     name = f"{what} = " if what else ""
-    value, unit = _split(text, dimension, name)
+    value, unit = split_quantity(text, dimension, what=what)
     if math.isnan(value) or math.isinf(value):
-        raise BadInput(f"{name}{str(text)[:_LONGEST]!r} is not a finite number.", f"Write for example {_EXAMPLES[dimension]}.")
+        raise BadInput(
+            f"{name}{str(text)[:_LONGEST]!r} is not a finite number.",
+            f"Write for example {_EXAMPLES[dimension]}.",
+        )
     try:
         si = value * unit_factor(unit, dimension) if unit else _plain(value, dimension, default_unit)
     except BadInput as error:
@@ -157,9 +163,14 @@ def parse_quantity(
     if math.isinf(si):
         raise BadInput(f"{name}{str(text)[:_LONGEST]!r} is too large to be a {dimension}.")
     if si < 0:
-        raise BadInput(f"{name}{str(text)[:_LONGEST]!r} is negative.", f"Write for example {_EXAMPLES[dimension]}.")
+        raise BadInput(
+            f"{name}{str(text)[:_LONGEST]!r} is negative.", f"Write for example {_EXAMPLES[dimension]}."
+        )
     if si == 0 and not zero:
-        raise BadInput(f"{name}{str(text)[:_LONGEST]!r} is zero, which makes no sense here.", f"Write for example {_EXAMPLES[dimension]}.")
+        raise BadInput(
+            f"{name}{str(text)[:_LONGEST]!r} is zero, which makes no sense here.",
+            f"Write for example {_EXAMPLES[dimension]}.",
+        )
     return si
 
 
@@ -167,9 +178,17 @@ def _plain(value: float, dimension: str, default_unit: str) -> float:
     return value * unit_factor(default_unit, dimension) if default_unit else value
 
 
-def _split(text: str | float, dimension: str, name: str) -> tuple[float, str]:
+def split_quantity(text: str | float, dimension: str, *, what: str = "") -> tuple[float, str]:
+    """Return number and unit as written, unit unchecked ("" for a plain number).
+
+    Raises:
+        BadInput: not a number with a unit behind it.
+    """
+    name = f"{what} = " if what else ""
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
-        raise BadInput(f"{name}{str(text)[:_LONGEST]!r} is not a quantity.", f"Write for example {_EXAMPLES[dimension]}.")
+        raise BadInput(
+            f"{name}{str(text)[:_LONGEST]!r} is not a quantity.", f"Write for example {_EXAMPLES[dimension]}."
+        )
     try:
         if not isinstance(text, str):
             return float(text), ""
@@ -178,7 +197,9 @@ def _split(text: str | float, dimension: str, name: str) -> tuple[float, str]:
             return float(match[1].replace(",", "").replace("_", "")), match[2]
     except (OverflowError, ValueError):
         raise BadInput(f"{name}{str(text)[:_LONGEST]!r} is not a finite number.") from None
-    raise BadInput(f"{name}{text[:_LONGEST]!r} is not a quantity.", f"Write for example {_EXAMPLES[dimension]}.")
+    raise BadInput(
+        f"{name}{text[:_LONGEST]!r} is not a quantity.", f"Write for example {_EXAMPLES[dimension]}."
+    )
 
 
 def seconds(text: str | float, *, what: str = "") -> float:
@@ -204,6 +225,8 @@ _STEP = 1000.0
 _DIGITS = 3
 _TIMES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 _LONG = 120.0
+#: Beyond these, where no prefix is left, a number is written with an exponent.
+_SMALLEST, _LARGEST = 1e-6, 1e6
 
 
 def show(value: float, unit: str = "", digits: int = _DIGITS) -> str:
@@ -223,7 +246,9 @@ def show(value: float, unit: str = "", digits: int = _DIGITS) -> str:
         return f"{significant(value / size, digits)} {word}"
     scaled, prefix = _engineering(value, digits, small=bool(unit) and unit != "B")
     gap = " " if unit else ""
-    return f"{significant(scaled, digits)}{gap}{prefix}{unit}"
+    plain = _SMALLEST <= abs(scaled) < _LARGEST or scaled == 0
+    number = significant(scaled, digits) if plain else f"{scaled:.{digits}g}"
+    return f"{number}{gap}{prefix}{unit}"
 
 
 def significant(value: float, digits: int = _DIGITS) -> str:

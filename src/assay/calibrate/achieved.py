@@ -13,7 +13,19 @@ from statistics import median
 from typing import Any
 
 #: Prefixes of chip ids in the table that the catalogue leaves out.
-VENDORS = ("nvidia", "amd", "google", "aws", "huawei", "intel", "cerebras", "apple", "meta", "microsoft", "sambanova")
+VENDORS = (
+    "nvidia",
+    "amd",
+    "google",
+    "aws",
+    "huawei",
+    "intel",
+    "cerebras",
+    "apple",
+    "meta",
+    "microsoft",
+    "sambanova",
+)
 FORMATS = {"bf16": "bf16", "fp16": "bf16", "fp8": "fp8", "fp8 e4m3": "fp8", "int8": "int8", "nvfp4": "nvfp4"}
 #: The test most chips share; where it is missing the best of the others counts.
 SHARED = "MAMF"

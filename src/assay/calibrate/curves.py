@@ -20,8 +20,9 @@ START = np.log([0.6, 0.8, 30.0, 5e-6])
 #: ... how far (in ln) the prior lets a parameter go before the data must insist ...
 REACH = np.array([0.5, 0.25, 1.5, 1.0])
 #: ... and the bounds: no share above the datasheet, nor above the best memory rate anybody measured
-#: (0.949 of it, BabelStream dot on H100, source AZURE_H).
+#: (0.949 of it, BabelStream dot on H100, source AZURE_H), nor far beyond the best row of the table.
 LOW, HIGH = np.log([0.02, 0.05, 1e-2, 2e-7]), np.log([1.0, 0.95, 4000.0, 3e-4])
+BEYOND = 1.1
 #: Second start, as a step from the first: the loss has a local minimum on either side of the ridge.
 SECOND = np.array([-0.5, -0.5, 0.0, -0.5])
 #: ln ratio at which the loss turns from squares to absolute values.
@@ -89,7 +90,7 @@ def predict(theta: Array, rows: pl.DataFrame, launch: float) -> Array:
 
 
 def estimate(rows: pl.DataFrame, start: Array, launch: float, reach: float = 1.0) -> Array:
-    """Return the parameters (ln) that fit `rows`, each chip and table weighing the same.
+    """Return the parameters (ln) that fit `rows`, each chip weighing the same.
 
     Args:
         rows: best rows of one kind and format.
@@ -98,7 +99,7 @@ def estimate(rows: pl.DataFrame, start: Array, launch: float, reach: float = 1.0
         reach: factor on the width of the prior.
     """
     seconds = rows["seconds"].to_numpy()
-    members = (rows["chip"] + rows["table"]).to_numpy()
+    members = rows["chip"].to_numpy()
     _, place, counts = np.unique(members, return_inverse=True, return_counts=True)
     scale = np.sqrt(len(members) / len(counts) / counts)[place]
 
@@ -106,11 +107,21 @@ def estimate(rows: pl.DataFrame, start: Array, launch: float, reach: float = 1.0
         data = scale * np.log(predict(theta, rows, launch) / seconds)
         return np.concatenate([data, HUBER * (theta - start) / (REACH * reach)])
 
+    high = _ceiling(rows)
     fits = []
     for step in (0.0, 1.0):
-        first = np.clip(start + step * SECOND, LOW + 1e-6, HIGH - 1e-6)
-        fits.append(least_squares(residual, first, bounds=(LOW, HIGH), loss="soft_l1", f_scale=HUBER))
+        first = np.clip(start + step * SECOND, LOW + 1e-6, high - 1e-6)
+        fits.append(least_squares(residual, first, bounds=(LOW, high), loss="soft_l1", f_scale=HUBER))
     return np.asarray(min(fits, key=lambda fit: float(fit.cost)).x)
+
+
+def _ceiling(rows: pl.DataFrame) -> Array:
+    """Return the upper bounds: no FLOP rate far beyond the best that a row of the table shows."""
+    rate = (rows["flops"] + rows["flops_2"]).to_numpy() / rows["seconds"].to_numpy()
+    seen = np.log(BEYOND * float((rate / rows["peak"].to_numpy()).max()))
+    high = HIGH.copy()
+    high[0] = max(min(high[0], seen), LOW[0] + 0.1)
+    return high
 
 
 def spread(residuals: Array) -> float:

@@ -99,7 +99,9 @@ def _split(work: pl.DataFrame) -> pl.DataFrame:
         parts.select(*SERIES, *size, pl.col("seconds").alias("part")), on=[*SERIES, *size]
     )
     pairs = pairs.filter(pl.col("rows") == pl.col("rows").max().over(SERIES))
-    lazy = pairs.group_by(["chip", "format", "framework"]).agg((pl.col("part") / pl.col("seconds")).median().alias("ratio"))
+    lazy = pairs.group_by(["chip", "format", "framework"]).agg(
+        (pl.col("part") / pl.col("seconds")).median().alias("ratio")
+    )
     lazy = lazy.filter(pl.col("ratio") > UNSPLIT)
     sharded = (pl.col("kind") == "experts") & (pl.col("ranks") > 1)
     gone = work.filter(sharded).join(lazy, on=["chip", "format", "framework"], how="semi")

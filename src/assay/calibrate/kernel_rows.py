@@ -81,11 +81,19 @@ def read(paths: list[Path], chips: Mapping[str, Chip]) -> pl.DataFrame:
     work = work.unique(subset=[*WORK[:-1]], keep="first", maintain_order=True)
     pairs = work.select("chip", "format").unique(maintain_order=True)
     rates = [peak(chips[chip], fmt) for chip, fmt in pairs.iter_rows()]
-    work = work.join(pairs.with_columns(peak=pl.Series(rates, dtype=pl.Float64)), on=["chip", "format"])
-    return work.with_columns(
-        bandwidth=pl.col("chip").replace_strict(
-            {name: chip.memory_bandwidth for name, chip in chips.items()}, return_dtype=pl.Float64
-        ),
+    names = [label(chips[chip], fmt) for chip, fmt in pairs.iter_rows()]
+    pairs = pairs.with_columns(
+        peak=pl.Series(rates, dtype=pl.Float64), label=pl.Series(names, dtype=pl.String)
+    )
+    work = work.join(pairs.drop_nulls("label"), on=["chip", "format"])
+    return (
+        work.drop("format")
+        .rename({"label": "format"})
+        .with_columns(
+            bandwidth=pl.col("chip").replace_strict(
+                {name: chip.memory_bandwidth for name, chip in chips.items()}, return_dtype=pl.Float64
+            ),
+        )
     )
 
 
@@ -93,6 +101,18 @@ def peak(chip: Chip, fmt: str) -> float:
     """Return the dense rate that weights in `fmt` are multiplied at: the native one, or bf16, FLOP/s."""
     name = {"nvfp4": "fp4", "mxfp4": "fp4", "int4": "bf16"}.get(fmt, fmt)
     return chip.peak_flops.get(name) or chip.peak_flops["bf16"]
+
+
+def label(chip: Chip, fmt: str) -> str | None:
+    """Return the format a curve is filed under: `mxfp4-wide` where the chip must widen 4-bit weights.
+
+    None where the chip has no such arithmetic at all (an 8-bit cache on a chip without fp8).
+    """
+    if fmt == "fp8" and not chip.peak_flops.get("fp8"):
+        return None
+    if fmt in ("mxfp4", "nvfp4") and not chip.peak_flops.get("fp4"):
+        return f"{fmt}-wide"
+    return fmt
 
 
 def _raw(path: Path) -> pl.DataFrame:
@@ -105,7 +125,7 @@ def _raw(path: Path) -> pl.DataFrame:
 
 def _decode(raw: pl.DataFrame, numbers: str, texts: str = "") -> pl.DataFrame:
     """Keep the rows whose shape has all `numbers`, one column each."""
-    fields = {name: pl.Float64 for name in numbers.split()} | {name: pl.String for name in texts.split()}
+    fields = dict.fromkeys(numbers.split(), pl.Float64) | dict.fromkeys(texts.split(), pl.String)
     opened = raw.with_columns(pl.col("shape").str.json_decode(pl.Struct(fields)).alias("_")).unnest("_")
     return opened.drop_nulls(numbers.split())
 
@@ -168,7 +188,9 @@ def _grouped(raw: pl.DataFrame) -> pl.DataFrame:
     group = ["chip", "framework", "version", "dtype", "shape", "format"]
     pair = rows.with_columns(phase=phase).group_by(*group, "phase", maintain_order=True)
     sizes = ["experts", "local_experts", "topk", "hidden", "inter", "tokens_per_gpu"]
-    joined = pair.agg(pl.col("seconds").sum(), pl.col("down").n_unique(), pl.len(), *(pl.col(x).first() for x in sizes))
+    joined = pair.agg(
+        pl.col("seconds").sum(), pl.col("down").n_unique(), pl.len(), *(pl.col(x).first() for x in sizes)
+    )
     joined = joined.filter((pl.col("down") == 2) & (pl.col("len") == 2))
     copies = pl.col("tokens_per_gpu") * pl.col("topk")
     experts = pl.min_horizontal("local_experts", copies)
@@ -193,7 +215,13 @@ def _attention_decode(raw: pl.DataFrame) -> pl.DataFrame:
     seen = pl.when(window > 0).then(pl.min_horizontal("context", "window")).otherwise(pl.col("context"))
     moved = b * (2 * seen * kv * d * _cache() + 2 * (h + kv) * d * ACTIVATION)
     return _finish(
-        rows, "gqa", "attention_decode", pl.col("kv_dtype"), flops=4 * b * seen * h * d, moved=moved, rows=h / kv
+        rows,
+        "gqa",
+        "attention_decode",
+        pl.col("kv_dtype"),
+        flops=4 * b * seen * h * d,
+        moved=moved,
+        rows=h / kv,
     )
 
 

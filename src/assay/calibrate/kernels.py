@@ -3,7 +3,7 @@
     python -m assay.calibrate.kernels --kernels kernels.parquet --extended kernels_extended.parquet \
         --achievable achievable.csv --out src/assay/catalogue/data/calibrations/kernels.yaml
 
-Deterministic: no random numbers, the same tables give the same file. Needs polars and scipy.
+Deterministic: no random numbers, the same tables give the same file but for its date. Needs polars and scipy.
 
 Method, in order: (1) keep the newest version of each framework and drop what cannot be true
 (`kernel_quality`); (2) at each shape take the fastest framework, which is what a tuned engine runs; (3) fit
@@ -77,6 +77,7 @@ def fit(
     return {
         "provenance": _provenance(paths, achievable, counts, scores, factors),
         "between_vendors": _between_vendors(factors["chip"]),
+        "between_formats": _between_formats(levels["chip"]),
         "curves": levels,
         "factors": factors,
     }
@@ -152,6 +153,18 @@ def _between_vendors(factors: Mapping[str, Mapping[str, Any]]) -> float:
     return round(stdev(logs), 3) if len(logs) > 1 else 0.25
 
 
+def _between_formats(chips: Mapping[str, Any]) -> float:
+    """Return the sd of ln(share in a narrow format / share in bf16) of GEMM on the same chip."""
+    logs = [
+        float(np.log(entry["compute"] / kinds["gemm"]["bf16"]["compute"]))
+        for kinds in chips.values()
+        if "bf16" in kinds.get("gemm", {})
+        for fmt, entry in kinds["gemm"].items()
+        if fmt != "bf16"
+    ]
+    return round(float(np.sqrt(np.mean(np.square(logs)))), 3)
+
+
 def _provenance(
     paths: list[Path],
     achievable: Path,
@@ -159,7 +172,7 @@ def _provenance(
     scores: Mapping[str, Mapping[str, Any]],
     factors: Mapping[str, Any],
 ) -> dict[str, Any]:
-    summary = {}
+    summary: dict[str, dict[str, float]] = {}
     for kind, formats in scores.items():
         for measure in ("own", "left out"):
             values = [value for result in formats.values() for value in result[measure].values()]
@@ -179,7 +192,9 @@ def _provenance(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kernels", type=Path, required=True)
     parser.add_argument("--extended", type=Path)
     parser.add_argument("--achievable", type=Path, required=True)

@@ -31,7 +31,9 @@ def fixed(paths: list[Path], chips: Mapping[str, Chip]) -> dict[str, dict[str, A
     rows = pl.concat(
         [
             pl.read_parquet(path)
-            .select(*(pl.col(n).cast(pl.String) for n in ("kind", "op", "accelerator", "shape")), "latency_us")
+            .select(
+                *(pl.col(n).cast(pl.String) for n in ("kind", "op", "accelerator", "shape")), "latency_us"
+            )
             .with_columns(pl.col("latency_us").cast(pl.Float64))
             for path in paths
         ]
@@ -39,14 +41,11 @@ def fixed(paths: list[Path], chips: Mapping[str, Chip]) -> dict[str, dict[str, A
     rows = rows.filter(
         (pl.col("kind") == "linear_attention") & pl.col("shape").str.contains(f"-{VALUE_HEADS}-{WIDTH}")
     )
-    common = {"rows_half": 0.0, "sigma": 0.5}
-    assumed = {"compute": 1.0, "memory": 0.5, "overhead": 3e-6, "n": 0}
-    found = {
-        "state_decode": common | assumed,
-        "state_prefill": common | assumed,
-        "stream": common | assumed | {"sigma": 0.3},
-        "gather": common | assumed,
+    assumed = {"compute": 1.0, "memory": 0.5, "rows_half": 0.0, "overhead": 3e-6, "sigma": 0.5, "n": 0}
+    found: dict[str, dict[str, Any]] = {
+        kind: dict(assumed) for kind in ("state_decode", "state_prefill", "stream", "gather")
     }
+    found["stream"]["sigma"] = 0.3
     if rows.height:
         chip = chips[CHIPS[rows["accelerator"][0]]]
         found["state_decode"] |= _decode(rows, chip)
@@ -68,7 +67,9 @@ def _decode(rows: pl.DataFrame, chip: Chip) -> dict[str, Any]:
 
 
 def _prefill(rows: pl.DataFrame, chip: Chip) -> dict[str, Any]:
-    scan = rows.filter(pl.col("op").str.contains("prefill") & pl.col("op").str.split(" ").list.last().is_in(SCAN))
+    scan = rows.filter(
+        pl.col("op").str.contains("prefill") & pl.col("op").str.split(" ").list.last().is_in(SCAN)
+    )
     tokens = scan["shape"].str.json_decode(pl.Struct({"seq_len": pl.Float64})).struct.field("seq_len")[0]
     per_head = 6 * WIDTH**2 + 2 * CHUNK * 5 * WIDTH + 2 / 3 * CHUNK**2
     flops = float(tokens) * VALUE_HEADS * per_head

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,14 @@ def cache_directory() -> Path:
     try:
         return Path.home() / ".cache" / "assay"
     except RuntimeError:
-        return Path(tempfile.gettempdir()) / "assay-cache"
+        return Path(os.devnull) / "assay"
 
 
 def section(name: str, root: Path = DATA) -> Mapping[str, Any]:
     """Return `{path within root: content}` of one section.
 
     Args:
-        name: a folder of `root` ("chips"), or one file without its suffix ("sources", "calibrations/kernels").
+        name: a folder of `root` ("chips"), or one file without its suffix ("calibrations/kernels").
         root: folder of the data.
 
     Raises:
@@ -113,6 +112,8 @@ def _load(target: Path, stamp: str) -> dict[str, Any] | None:
 
 
 def _store(target: Path, content: Mapping[str, Any]) -> None:
+    import tempfile
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.stem, suffix=".tmp")

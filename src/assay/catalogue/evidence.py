@@ -66,19 +66,34 @@ def weigh(fact: Mapping[str, Any], dimension: str, where: str) -> Evidence | Non
     value = _quantity(fact["value"], unit, dimension, where)
     low = high = value
     others, excluded = 0, 0
-    for conflict in fact.get("conflicts") or ():
+    for conflict in rivals(fact, where):
         if conflict.get("excluded"):
             excluded += 1
             continue
-        other = _quantity(conflict.get("value"), str(conflict.get("unit") or unit), dimension, f"{where}.conflicts")
+        other = _quantity(
+            conflict.get("value"), str(conflict.get("unit") or unit), dimension, f"{where}.conflicts"
+        )
         low, high, others = min(low, other), max(high, other), others + 1
     si = SI_UNIT[dimension]
-    why = f"{show(value, si)} as {fact.get('source', 'user')} has it ({fact.get('basis', 'user')}, {fact.get('date', '')})"
+    origin = (fact.get("source", "user"), fact.get("basis", "user"), fact.get("date", ""))
+    why = "{} as {} has it ({}, {})".format(show(value, si), *origin)
     if others:
         why += f"; {others} other published, {show(low, si)} to {show(high, si)}"
     if excluded:
         why += f"; {excluded} set aside"
     return Evidence(value, low, high, str(fact.get("basis", "user")), why + ".")
+
+
+def rivals(fact: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
+    """Return the other published values of a fact.
+
+    Raises:
+        BadFact: not a list of mappings.
+    """
+    found = fact.get("conflicts") or ()
+    if not isinstance(found, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in found):
+        raise BadFact(f"{where}: conflicts is no list of values.", "Write [{value: ..., source: ...}].")
+    return found
 
 
 def _quantity(value: Any, unit: str, dimension: str, where: str) -> float:
@@ -123,13 +138,11 @@ def choose(prices: Sequence[Price], chip: str, kind: str) -> Price:
         known = [name for name in KINDS if any(price.kind == name for price in prices)]
         hint = f"Known: {', '.join(known)}." if known else "Give one in a facts file (prices: or price:)."
         raise NoEvidence(f"Nobody has published a {kind} price of {chip}.", hint)
-    newest = max(months(price.date) for price in same)
-    recent = [price for price in same if newest - months(price.date) < WINDOW]
-    latest = sorted(
-        (price for price in same if months(price.date) == newest), key=lambda p: (p.date, p.usd_per_hour)
-    )
-    day = latest[-1].date
-    latest = [price for price in latest if price.date == day]
+    age = {price.date: months(price.date) if price.date else 0 for price in same}
+    newest = max(age.values())
+    recent = [price for price in same if newest - age[price.date] < WINDOW]
+    day = max(price.date for price in same if age[price.date] == newest)
+    latest = sorted((price for price in same if price.date == day), key=lambda price: price.usd_per_hour)
     chosen = latest[len(latest) // 2]
     low = min(price.low for price in recent)
     high = max(price.high for price in recent)

@@ -16,15 +16,13 @@ Values replace ours field by field. What a file means is told by its folder (`ch
 from __future__ import annotations
 
 import copy
-import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.catalogue.evidence import KINDS
+from assay.catalogue.entries import Entries
+from assay.catalogue.evidence import KINDS, weigh
 from assay.catalogue.fields import (
     CHIP_DIMENSIONS,
     CHIP_TEXTS,
@@ -34,71 +32,35 @@ from assay.catalogue.fields import (
     SYSTEM_TEXTS,
     SYSTEM_WORDS,
 )
+from assay.catalogue.files import ENTRY_FOLDERS, TABLE_FOLDERS
 from assay.catalogue.reader import read_yaml
+from assay.catalogue.records import price
 from assay.errors import BadFact, BadInput, UnknownName
+from assay.units import SI_UNIT, parse_quantity, show, split_quantity
 
 _FOLDERS = {"chips": "chip", "systems": "system", "models": "model", "prices": "price"}
-_TABLES = ("calibrations", "measurements")
+_TABLES = ("calibrations", "measurements", "workloads")
 _KINDS = {
     **dict.fromkeys(("chip", *KINDS_OF_CHIP), "chip"),
     "system": "system",
     **dict.fromkeys(("model", "models"), "model"),
     **dict.fromkeys(("price", "prices", *KINDS), "price"),
 }
-_CHIP_HEAD = ("id", "name", "vendor", "kind", "generation", "status", "memory_kind", "aliases", "facts", "like")
+_CHIP_HEAD = (
+    "id",
+    "name",
+    "vendor",
+    "kind",
+    "generation",
+    "status",
+    "memory_kind",
+    "aliases",
+    "facts",
+    "like",
+)
 _CHIP_ONLY = ("chip_kind", "price", "topology", "node", "max_chips")
 _SYSTEM_HEAD = ("id", "name", "chip", "topology", "aliases", "facts", "like", "kind", "derived")
-_MOST_FILES = 2000
 _IDENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-
-
-@dataclass(slots=True)
-class Entries:
-    """Everything as written, ours and the user's, before it becomes records.
-
-    Attributes:
-        chips, systems, models: id -> entry; `file` in each names where it came from.
-        prices: rows with their `kind` and `file`.
-        tables: name ("calibrations/kernels") -> content.
-    """
-
-    chips: MutableMapping[str, dict[str, Any]] = field(default_factory=dict)
-    systems: MutableMapping[str, dict[str, Any]] = field(default_factory=dict)
-    models: MutableMapping[str, dict[str, Any]] = field(default_factory=dict)
-    prices: list[dict[str, Any]] = field(default_factory=list)
-    tables: MutableMapping[str, Any] = field(default_factory=dict)
-
-
-def user_files(extra: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Return the YAML files of the user, each with the kind its folder says ("" = loose).
-
-    Raises:
-        BadInput: a path that does not exist, or a folder with too many files.
-    """
-    found: list[tuple[Path, str]] = []
-    for entry in extra:
-        if entry.is_file():
-            found.append((entry, ""))
-        elif entry.is_dir():
-            found += _walk(entry)
-        else:
-            raise BadInput(f"No facts at {str(entry)!r}.", "Give a folder or a YAML file with --facts or ASSAY_FACTS.")
-    return found
-
-
-def _walk(root: Path) -> list[tuple[Path, str]]:
-    found: list[tuple[Path, str]] = []
-    for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for name in sorted(files):
-            if not name.endswith((".yaml", ".yml")) or name.startswith("."):
-                continue
-            path = Path(folder) / name
-            first = path.relative_to(root).parts[0]
-            found.append((path, first if first in (*_FOLDERS, *_TABLES) else ""))
-            if len(found) > _MOST_FILES:
-                raise BadInput(f"{str(root)!r} holds more than {_MOST_FILES} YAML files.", "Is it the right folder?")
-    return found
 
 
 def lay_over(entries: Entries, path: Path, folder: str, find_chip: Callable[[str], str | None]) -> None:
@@ -116,10 +78,14 @@ def lay_over(entries: Entries, path: Path, folder: str, find_chip: Callable[[str
     content = read_yaml(path)
     if not isinstance(content, Mapping):
         raise BadFact(f"{path}: holds no mapping.", "Write `field: value`, one a line.")
-    if folder in _TABLES:
+    if folder in TABLE_FOLDERS:
         entries.tables[f"{folder}/{path.stem}"] = content
         return
-    kind = _FOLDERS.get(folder) or _kind_of(content, path)
+    if path.stem == "sources" and not folder:
+        for ident, entry in content.items():
+            entries.sources[ident] = entry if isinstance(entry, Mapping) else {"where": str(entry)}
+        return
+    kind = ENTRY_FOLDERS.get(folder) or _kind_of(content, path)
     if kind == "chip":
         _chip(entries, content, path, find_chip)
     elif kind == "system":
@@ -144,7 +110,10 @@ def _kind_of(content: Mapping[str, Any], path: Path) -> str:
         known = {*CHIP_WORDS, *CHIP_DIMENSIONS}
         if any(key in known for key in content) or "facts" in content or "like" in content:
             return "chip"
-    raise BadFact(f"{path}: cannot tell what it describes (kind = {word!r}).", "Write kind: chip, system, model or prices.")
+    raise BadFact(
+        f"{path}: cannot tell what it describes (kind = {word!r}).",
+        "Write kind: chip, system, model or prices.",
+    )
 
 
 def _ident(content: Mapping[str, Any], path: Path) -> str:
@@ -154,10 +123,13 @@ def _ident(content: Mapping[str, Any], path: Path) -> str:
     return ident
 
 
-def _chip(entries: Entries, content: Mapping[str, Any], path: Path, find: Callable[[str], str | None]) -> None:
+def _chip(
+    entries: Entries, content: Mapping[str, Any], path: Path, find: Callable[[str], str | None]
+) -> None:
     ident = _ident(content, path)
     base = _base(entries.chips, content, ident, path, find, "chip")
     fields = _fields(content, path, CHIP_WORDS, CHIP_DIMENSIONS, CHIP_TEXTS, (*_CHIP_HEAD, *_CHIP_ONLY))
+    _check(fields, CHIP_DIMENSIONS, entries.ranges, path)
     kind = str(content.get("chip_kind") or content.get("kind") or "").lower()
     if kind in KINDS_OF_CHIP:
         base["kind"] = kind
@@ -165,8 +137,8 @@ def _chip(entries: Entries, content: Mapping[str, Any], path: Path, find: Callab
         base.setdefault("memory_kind", "sram")
         if "sram" in fields and "memory_capacity" not in fields:
             fields["memory_capacity"] = fields["sram"]
-    _head(base, content, ("name", "vendor", "generation", "status", "memory_kind"))
-    _merge(base, fields)
+    _head(base, content, ("name", "vendor", "generation", "status", "memory_kind"), path)
+    _merge(base, fields, path)
     base |= {"id": ident, "file": str(path), "aliases": _aliases(content, base, path)}
     base.setdefault("name", ident)
     for key in ("topology", "node", "max_chips"):
@@ -198,10 +170,13 @@ def _base(
     return base
 
 
-def _head(base: dict[str, Any], content: Mapping[str, Any], keys: Sequence[str]) -> None:
+def _head(base: dict[str, Any], content: Mapping[str, Any], keys: Sequence[str], path: Path) -> None:
     for key in keys:
-        if content.get(key) is not None:
-            base[key] = str(content[key])
+        value = content.get(key)
+        if isinstance(value, (list, Mapping)):
+            raise BadFact(f"{path}: {key} is no text.", "Write one value.")
+        if value is not None:
+            base[key] = str(value)
 
 
 def _aliases(content: Mapping[str, Any], base: Mapping[str, Any], path: Path) -> list[str]:
@@ -232,27 +207,64 @@ def _fields(
         if name == "link_bandwidth" and isinstance(value, str) and not value.strip()[:1].isdigit():
             name = "link"
         if name not in dimensions and name not in texts:
+            from difflib import get_close_matches
+
             close = get_close_matches(key.lower(), [*words, *dimensions, *texts], n=2, cutoff=0.5)
-            hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(dimensions))}."
+            hint = (
+                f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(dimensions))}."
+            )
             raise BadFact(f"{path}: unknown field {key!r}.", hint)
         if name in found:
             raise BadFact(f"{path}: {name} is given twice.", "Keep one of the two.")
-        found[name] = _as_fact(value, f"{path}: {key}")
+        found[name] = _as_fact(value, dimensions.get(name, ""), f"{path}: {key}")
     return found
 
 
-def _as_fact(value: Any, where: str) -> dict[str, Any]:
+def _check(
+    fields: Mapping[str, Mapping[str, Any]],
+    dimensions: Mapping[str, str],
+    ranges: Mapping[str, Mapping[str, str]],
+    path: Path,
+) -> None:
+    """Refuse a value that is no quantity, or so far off that its unit must be missing."""
+    for name, fact in fields.items():
+        dimension = dimensions.get(name)
+        if dimension is None or (isinstance(fact.get("value"), str) and name in CHIP_TEXTS):
+            continue
+        found = weigh(fact, dimension, f"{path}: {name}")
+        limits = ranges.get(dimension)
+        if found is None or limits is None:
+            continue
+        low, high = (parse_quantity(limits[end], dimension) for end in ("low", "high"))
+        if not low <= found.low <= found.high <= high:
+            raise BadFact(
+                f"{path}: {name} = {show(found.value, SI_UNIT[dimension])} is not between {limits['low']} "
+                f"and {limits['high']}.",
+                "Is its unit missing?",
+            )
+
+
+def _as_fact(value: Any, dimension: str, where: str) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {"basis": "user", "source": "user"} | dict(value)
     if isinstance(value, list):
         raise BadFact(f"{where} is a list.", "Write one value.")
-    return {"value": value, "source": "user", "basis": "user"}
+    fact = {"value": value, "source": "user", "basis": "user"}
+    if dimension and isinstance(value, str):
+        try:
+            number, unit = split_quantity(value, dimension)
+        except BadInput:
+            return fact
+        return {"value": number, "unit": unit} | {"source": "user", "basis": "user"}
+    return fact
 
 
-def _merge(base: dict[str, Any], fields: Mapping[str, Mapping[str, Any]]) -> None:
+def _merge(base: dict[str, Any], fields: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     facts = base.setdefault("facts", {})
     for name, fact in fields.items():
         facts[name] = dict(fact) if "value" in fact else {**facts.get(name, {}), **fact}
+        if "value" not in facts[name]:
+            raise BadFact(f"{path}: {name} has no value.", "Write {value: ..., unit: ...}.")
 
 
 def _chip_prices(entries: Entries, ident: str, content: Any, path: Path) -> None:
@@ -265,18 +277,27 @@ def _chip_prices(entries: Entries, ident: str, content: Any, path: Path) -> None
 
 
 def _add_price(entries: Entries, row: dict[str, Any], kind: str, path: Path) -> None:
-    row.setdefault("date", "2000")
-    entries.prices.append(row | {"kind": kind, "file": str(path), "source": "user"})
+    row |= {"kind": kind, "file": str(path), "source": "user"}
+    price(row, kind, str(path))
+    entries.prices.append(row)
 
 
 def _system(entries: Entries, content: Mapping[str, Any], path: Path) -> None:
     ident = _ident(content, path)
-    base = _base(entries.systems, content, ident, path, lambda name: name if name in entries.systems else None, "system")
+    base = _base(
+        entries.systems,
+        content,
+        ident,
+        path,
+        lambda name: name if name in entries.systems else None,
+        "system",
+    )
     fields = _fields(content, path, SYSTEM_WORDS, SYSTEM_DIMENSIONS, SYSTEM_TEXTS, _SYSTEM_HEAD)
-    _head(base, content, ("name", "chip", "topology"))
+    _check(fields, SYSTEM_DIMENSIONS, entries.ranges, path)
+    _head(base, content, ("name", "chip", "topology"), path)
     if "chip" not in base:
         raise BadFact(f"{path}: no `chip`.", "Name the chip in it.")
-    _merge(base, fields)
+    _merge(base, fields, path)
     base |= {"id": ident, "file": str(path), "aliases": _aliases(content, base, path)}
     base.setdefault("name", ident)
     entries.systems[ident] = base
@@ -292,7 +313,9 @@ def _models(entries: Entries, content: Mapping[str, Any], path: Path) -> None:
         entries.models[name] = {**entries.models.get(name, {}), **entry, "file": str(path)}
 
 
-def _prices(entries: Entries, content: Mapping[str, Any], path: Path, find: Callable[[str], str | None]) -> None:
+def _prices(
+    entries: Entries, content: Mapping[str, Any], path: Path, find: Callable[[str], str | None]
+) -> None:
     kind = str(content.get("kind") or "").lower()
     rows = content.get("prices")
     if not isinstance(rows, list):

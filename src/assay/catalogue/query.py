@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from assay.catalogue import compiled, records
+from assay.catalogue import compiled, gather, records
+from assay.catalogue.entries import Entries, aliases, index, squeeze
 from assay.catalogue.evidence import KINDS, choose
-from assay.catalogue.overlay import Entries, lay_over, user_files
+from assay.catalogue.files import user_files
 from assay.catalogue.schema import Chip, Fact, ModelEntry, Price, System
 from assay.errors import AssayError, BadFact, BadInput, UnknownName
 
-_SQUEEZE = re.compile(r"[^a-z0-9]+")
 _LONGEST_NAME = 200
-
-
-def squeeze(name: str) -> str:
-    """Return a name without case, dots, dashes and underscores: "Kimi_K2.5" is "kimik25"."""
-    return _SQUEEZE.sub("", name.lower())
 
 
 class Catalogue:
@@ -38,6 +31,7 @@ class Catalogue:
         self._chips: dict[str, Chip] = {}
         self._systems: dict[str, System] = {}
         self._models: dict[str, ModelEntry] = {}
+        self._prices: dict[str, tuple[Price, ...]] = {}
 
     # names ------------------------------------------------------------------------------------------
 
@@ -165,7 +159,11 @@ class Catalogue:
         ident = self.chip_id(chip_id)
         if kind is not None and kind not in KINDS:
             raise BadInput(f"Unknown kind of price {kind!r}.", f"Use one of {', '.join(KINDS)}.")
-        return tuple(price for price in self._prices.get(ident, ()) if kind in (None, price.kind))
+        if ident not in self._prices:
+            rows = self._price_rows.get(ident, ())
+            found = (records.price(row, str(row["kind"]), f"{row['file']}: {ident}") for row in rows)
+            self._prices[ident] = tuple(sorted(found, key=lambda price: price.date))
+        return tuple(price for price in self._prices[ident] if kind in (None, price.kind))
 
     def price(self, chip_id: str, kind: str) -> Price:
         """Return the price to use: the newest of its kind, with the range of the last twelve months.
@@ -184,7 +182,7 @@ class Catalogue:
         Raises:
             BadFact: no such file, or it is malformed.
         """
-        if name in self._entries.tables:
+        if self.extra and name in self._entries.tables:
             return self._entries.tables[name]
         parts = Path(name).parts
         if not name or Path(name).is_absolute() or ".." in parts:
@@ -211,6 +209,8 @@ class Catalogue:
         files = user_files(self.extra)
         if not files:
             return total
+        import hashlib
+
         mixed = hashlib.sha256(total.encode())
         for path, _ in files:
             mixed.update(path.name.encode() + b"\n" + path.read_bytes())
@@ -224,149 +224,36 @@ class Catalogue:
     def _unknown(self, what: str, name: str, known: Iterable[str]) -> AssayError:
         if not name.strip() or len(name) > _LONGEST_NAME:
             return BadInput(f"{name[:40]!r} is no name of a {what}.", f"`assay list {what}s` shows all.")
-        names = {"chip": self._chip_aliases, "system": self._system_aliases, "model": self._model_aliases}[what]
+        names = aliases(self._model_entries if what == "model" else self._entries.chips)
+        if what == "system":
+            names += aliases(self._entries.systems)
         return UnknownName(what, name, {*known, *names})
 
     @cached_property
     def _sources(self) -> Mapping[str, Mapping[str, Any]]:
-        content: Mapping[str, Mapping[str, Any]] = self.table("sources")
-        return content
+        content = dict(compiled.section("sources", self.root)["sources.yaml"])
+        return content | dict(self._entries.sources) if self.extra else content
 
     @cached_property
     def _entries(self) -> Entries:
-        entries = Entries()
-        for kind, target in (("chips", entries.chips), ("systems", entries.systems)):
-            for file, content in compiled.section(kind, self.root).items():
-                target[str(content["id"])] = {**content, "file": file}
-        names: dict[str, str] = {}
-
-        def find(name: str) -> str | None:
-            if not names:
-                names.update(_index(entries.chips))
-            return names.get(squeeze(name))
-
-        files = user_files(self.extra)
-        if any(folder in ("models", "") for _, folder in files):
-            entries.models.update(self._own_models())
-        for path, folder in files:
-            lay_over(entries, path, folder, find)
-            names.clear()
-        if files:
-            self._join(entries, find)
-        return entries
-
-    def _join(self, entries: Entries, find: Callable[[str], str | None]) -> None:
-        """Point the systems of the user at chips, and give every chip without a system one."""
-        for system in entries.systems.values():
-            chip = find(str(system["chip"]))
-            if chip is None:
-                error = UnknownName("chip", str(system["chip"]), entries.chips)
-                raise BadFact(f"{system['file']}: chip: {error.message}", error.hint)
-            system["chip"] = chip
-        housed = {system["chip"] for system in entries.systems.values()}
-        for ident, chip_entry in list(entries.chips.items()):
-            if ident not in housed:
-                entries.systems[ident] = derive_system(chip_entry, self.table("defaults")["derived_system"])
-
-    def _own_models(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        for file, content in compiled.section("models", self.root).items():
-            for name, entry in content["models"].items():
-                found[name] = {**entry, "file": file}
-        return found
+        return gather.gather(self.root, self.extra)
 
     @cached_property
     def _model_entries(self) -> Mapping[str, dict[str, Any]]:
-        return (self._entries.models if self.extra else {}) or self._own_models()
+        return (self._entries.models if self.extra else {}) or gather.models(self.root)
 
     @cached_property
     def _chip_names(self) -> Mapping[str, str]:
-        return _index(self._entries.chips)
+        return index(self._entries.chips)
 
     @cached_property
     def _system_names(self) -> Mapping[str, str]:
-        return _index(self._entries.systems)
+        return index(self._entries.systems)
 
     @cached_property
     def _model_names(self) -> Mapping[str, str]:
-        return _index(self._model_entries)
-
-    @property
-    def _chip_aliases(self) -> Iterable[str]:
-        return _aliases(self._entries.chips)
-
-    @property
-    def _system_aliases(self) -> Iterable[str]:
-        return (*_aliases(self._entries.systems), *self._chip_aliases)
-
-    @property
-    def _model_aliases(self) -> Iterable[str]:
-        return _aliases(self._model_entries)
+        return index(self._model_entries)
 
     @cached_property
-    def _prices(self) -> Mapping[str, tuple[Price, ...]]:
-        found: dict[str, list[Price]] = {}
-        rows = [
-            (row, str(content["kind"]), file)
-            for file, content in compiled.section("prices", self.root).items()
-            for row in content.get("prices", ())
-        ]
-        rows += [(row, str(row["kind"]), str(row["file"])) for row in self._entries.prices]
-        for row, kind, file in rows:
-            if not row.get("excluded"):
-                price = records.price(row, kind, f"{file}: {row.get('chip')}")
-                found.setdefault(price.chip, []).append(price)
-        return {chip: tuple(sorted(prices, key=lambda p: p.date)) for chip, prices in found.items()}
-
-
-def _index(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return squeezed name -> id; ids win over aliases, later aliases over earlier ones."""
-    names: dict[str, str] = {}
-    for ident, entry in entries.items():
-        for alias in (*(entry.get("aliases") or ()), entry.get("hf_id") or ""):
-            if alias:
-                names[squeeze(str(alias))] = ident
-                names.setdefault(squeeze(str(alias).rpartition("/")[2]), ident)
-    names.update({squeeze(ident): ident for ident in entries})
-    return names
-
-
-def _aliases(entries: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    return tuple(str(alias) for entry in entries.values() for alias in entry.get("aliases") or ())
-
-
-def derive_system(chip: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a system for a chip that comes without one.
-
-    Its domain is the chip's own `link_domain`, else a node of the default size where it has a link, else
-    one chip; with a network card several nodes are joined.
-
-    Args:
-        chip: the chip as written.
-        defaults: `derived_system` of `data/defaults.yaml`.
-    """
-    facts = chip.get("facts") or {}
-    own = chip.get("node_of") or {}
-    linked = (facts.get("link_bandwidth") or {}).get("value") is not None
-    node = own.get("node", defaults["node"]["value"] if linked else 1)
-    domain = facts.get("link_domain") or {"value": node, "source": "ASSAY", "basis": "assumed"}
-    networked = (facts.get("nic_bandwidth") or {}).get("value") is not None
-    size = domain.get("value")
-    most = size
-    if networked and isinstance(size, int) and isinstance(node, int):
-        most = max(size, node * defaults["nodes"]["value"])
-    assumed = {"source": "ASSAY", "basis": "assumed"}
-    return {
-        "id": chip["id"],
-        "name": chip.get("name") or chip["id"],
-        "chip": chip["id"],
-        "topology": own.get("topology", defaults["topology"]["value"] if linked else "none"),
-        "derived": True,
-        "aliases": [],
-        "file": chip["file"],
-        "facts": {
-            "domain": domain,
-            "node": {"value": node, **assumed},
-            "max_chips": {"value": own.get("max_chips", most), **assumed},
-        },
-    }
+    def _price_rows(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        return gather.prices(self.root, self._entries)

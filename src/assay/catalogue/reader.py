@@ -42,7 +42,9 @@ def read_yaml(path: Path, name: str = "") -> Any:
     name = name or str(path)
     try:
         if path.stat().st_size > LARGEST:
-            raise BadFact(f"{name}: larger than {LARGEST // 1_000_000} MB.", "Facts are small; split the file.")
+            raise BadFact(
+                f"{name}: larger than {LARGEST // 1_000_000} MB.", "Facts are small; split the file."
+            )
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise BadFact(f"{name}: cannot be read ({error.strerror or error}).") from None
@@ -99,14 +101,13 @@ class _Builder:
         if kind == "AliasEvent":
             value, size = self.anchors.get(event.anchor, (None, 0))
             if not size:
-                raise self.error(event, f"refers to itself or to nothing (*{event.anchor})", "Write the value out.")
+                raise self.error(
+                    event, f"refers to itself or to nothing (*{event.anchor})", "Write the value out."
+                )
             self.count(event, size)
             return value
         self.count(event, 1)
-        if kind == "ScalarEvent":
-            value = self.scalar(event)
-        else:
-            value = self.collection(event, kind, depth)
+        value = self.scalar(event) if kind == "ScalarEvent" else self.collection(event, kind, depth)
         if event.anchor:
             self.anchors[event.anchor] = (value, self.nodes - start)
         return value
@@ -161,7 +162,9 @@ class _Builder:
     def count(self, event: Any, size: int) -> None:
         self.nodes += size
         if self.nodes > MOST_NODES:
-            raise self.error(event, f"expands to more than {MOST_NODES} values", "Facts are small; split the file.")
+            raise self.error(
+                event, f"expands to more than {MOST_NODES} values", "Facts are small; split the file."
+            )
 
     def error(self, event: Any, what: str, hint: str) -> BadFact:
         return BadFact(f"{self.name}: line {event.start_mark.line + 1} {what}.", hint)

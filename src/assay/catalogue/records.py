@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from assay.catalogue.evidence import Evidence, months, weigh
+from assay.catalogue.evidence import Evidence, months, rivals, weigh
 from assay.catalogue.fields import (
     CHIP_DIMENSIONS,
     FORMATS,
@@ -42,9 +42,8 @@ def facts_of(raw: Mapping[str, Any], where: str) -> dict[str, Fact]:
     """
     found = {}
     for name, entry in _facts(raw, where).items():
-        if not isinstance(entry, Mapping) or "value" not in entry:
+        if "value" not in entry:
             raise BadFact(f"{where}: {name} has no value.", "Write {value: ..., unit: ..., source: ...}.")
-        conflicts = entry.get("conflicts") or ()
         found[name] = Fact(
             value=entry["value"],
             unit=str(entry.get("unit") or ""),
@@ -52,7 +51,7 @@ def facts_of(raw: Mapping[str, Any], where: str) -> dict[str, Fact]:
             date=str(entry.get("date") or ""),
             basis=str(entry.get("basis") or "datasheet"),
             note=str(entry.get("note") or ""),
-            conflicts=tuple(conflicts),
+            conflicts=tuple(rivals(entry, f"{where}: {name}")),
         )
     return found
 
@@ -61,6 +60,9 @@ def _facts(raw: Mapping[str, Any], where: str) -> Mapping[str, Mapping[str, Any]
     facts = raw.get("facts") or {}
     if not isinstance(facts, Mapping):
         raise BadFact(f"{where}: `facts` is no mapping.", "Write one field a line.")
+    for name, entry in facts.items():
+        if not isinstance(entry, Mapping):
+            raise BadFact(f"{where}: {name} has no value.", "Write {value: ..., unit: ..., source: ...}.")
     return facts
 
 
@@ -80,7 +82,9 @@ class _Weigher:
         if entry is None:
             return None
         if not isinstance(entry, Mapping):
-            raise BadFact(f"{self.where}: {field} has no value.", "Write {value: ..., unit: ..., source: ...}.")
+            raise BadFact(
+                f"{self.where}: {field} has no value.", "Write {value: ..., unit: ..., source: ...}."
+            )
         found = weigh(entry, self.dimensions[field], f"{self.where}: {field}")
         if found is None:
             return None
@@ -115,19 +119,17 @@ def chip(raw: Mapping[str, Any], where: str) -> Chip:
     """
     ident, name = str(raw.get("id")), str(raw.get("name") or raw.get("id"))
     weigher = _Weigher(raw, where, name, CHIP_DIMENSIONS)
-    peaks: dict[str, float] = {}
-    for number_format in FORMATS:
-        rate = weigher(number_format)
-        if rate is None and f"{number_format}_derived" in CHIP_DIMENSIONS:
-            rate = weigher(f"{number_format}_derived", f"{number_format} rate")
-        if rate is not None:
-            peaks[number_format] = rate
+    peaks = _peaks(weigher)
     capacity, bandwidth = weigher("memory_capacity"), weigher("memory_bandwidth")
-    missing = [word for word, value in (("memory capacity", capacity), ("memory bandwidth", bandwidth)) if not value]
+    missing = [
+        word for word, value in (("memory capacity", capacity), ("memory bandwidth", bandwidth)) if not value
+    ]
     if not any(number_format in peaks for number_format in WHOLE_MODEL):
         missing.append(f"dense rate in any of {', '.join(WHOLE_MODEL)}")
     if missing or capacity is None or bandwidth is None:
-        raise NoEvidence(f"{name}: nobody has published its {' and its '.join(missing)}.", "Give it in a facts file.")
+        raise NoEvidence(
+            f"{name}: nobody has published its {' and its '.join(missing)}.", "Give it in a facts file."
+        )
     tdp = weigher("tdp")
     if tdp is None:
         weigher.warnings.append(f"{name}: no power limit is published.")
@@ -152,6 +154,17 @@ def chip(raw: Mapping[str, Any], where: str) -> Chip:
         warnings=tuple(weigher.warnings),
         facts=facts_of(raw, where),
     )
+
+
+def _peaks(weigher: _Weigher) -> dict[str, float]:
+    peaks: dict[str, float] = {}
+    for number_format in FORMATS:
+        rate = weigher(number_format)
+        if rate is None and f"{number_format}_derived" in CHIP_DIMENSIONS:
+            rate = weigher(f"{number_format}_derived", f"{number_format} rate")
+        if rate is not None:
+            peaks[number_format] = rate
+    return peaks
 
 
 def _one_of(raw: Mapping[str, Any], key: str, words: Iterable[str], default: str, where: str) -> str:
@@ -191,7 +204,11 @@ def system(raw: Mapping[str, Any], of: Chip, where: str) -> System:
         weigher.warnings.append(f"{name}: the link rate is not published, so only single chips are planned.")
         limit = 1
     if raw.get("derived"):
-        weigher.warnings.append(f"{name}: no such system is published; it is put together from the chip's facts.")
+        weigher.warnings.append(
+            f"{name}: no such system is published; it is put together from the chip's facts."
+        )
+    if raw.get("hint") and not link:
+        weigher.warnings.append(f"{name}: {raw['hint']}")
     link = link or 0.0
     reduction = weigher.facts.get("in_network_reduction") or {}
     return System(
@@ -236,7 +253,10 @@ def _power(weigher: _Weigher, of: Chip, domain: int) -> float | None:
     for field, word in (("rack_power", "rack power"), ("system_power", "system power")):
         total = weigher(field, word)
         if total is not None:
-            weigher.warnings.append(f"{weigher.name}: power is the {word} over {domain} chips, without cooling.")
+            if domain > 1:
+                weigher.warnings.append(
+                    f"{weigher.name}: power is the {word} over {domain} chips, without cooling."
+                )
             return total / domain
     return None
 
@@ -245,7 +265,7 @@ def price(row: Mapping[str, Any], kind: str, where: str) -> Price:
     """Return one price row.
 
     Raises:
-        BadFact: no chip, date or positive value.
+        BadFact: no chip, date (the user's own may lack it) or positive value.
     """
     try:
         value = parse_quantity(row.get("usd_per_hour", ""), "price", what="usd_per_hour")
@@ -254,7 +274,8 @@ def price(row: Mapping[str, Any], kind: str, where: str) -> Price:
     except BadInput as error:
         raise BadFact(f"{where}: {error.message}", error.hint) from None
     date = str(row.get("date") or "")
-    months(date, f"{where}: date")
+    if date or row.get("source") != "user":
+        months(date, f"{where}: date")
     if not low <= value <= high or not row.get("chip"):
         raise BadFact(f"{where}: low <= usd_per_hour <= high does not hold, or the chip is missing.")
     notes = (str(row[key]) for key in ("commitment", "region", "note") if row.get(key))

@@ -17,11 +17,12 @@ class Fact:
     """One value as published.
 
     Attributes:
-        value: number, text, or None where nobody has published it.
+        value: number, text, true or false, or None where nobody has published it.
         unit: unit in words, as in the data file ("TB/s").
         source: key of `sources.yaml`.
         date: ISO date, or the year and month, of the source.
-        basis: datasheet, measured, estimate, derived, or from_memory (unchecked).
+        basis: datasheet, measured, estimate, derived, from_memory (unchecked), assumed (by this
+            catalogue, with the reason in the note), or user.
         note: what a reader must know to use the value.
         conflicts: other published values, each `{value, source, note}`.
     """
@@ -151,7 +152,8 @@ class ModelEntry:
         released: ISO date.
         licence: licence id.
         architecture: the normalised architecture, input of `assay.llm.architecture.Architecture.from_dict`.
-        published: figures the publisher states (total_b, active_b, hf_safetensors ...), with source.
+        published: figures the publisher states (total_b, active_b, hf_safetensors, checkpoint_format);
+            `facts` holds the same with unit, source, date and basis.
         warnings: what is unchecked or inferred, in sentences.
         sources: where the architecture was read.
     """

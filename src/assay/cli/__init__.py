@@ -31,6 +31,7 @@ VERBS = {
     "list": ("assay.cli.listing:listing", "List models, chips, systems, prices or workloads."),
     "check": ("assay.cli.check:check", "Check the facts, your own included."),
 }
+_ABOUT = "Which chips, which deployment, how fast, at what cost: open-weight models on any silicon."
 _INTERRUPTED = 130
 
 
@@ -62,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         where = f" {str(error.filename)!r}" if error.filename else ""
         return _say(f"Cannot use{where}: {error.strerror or error}.", 2)
-    except Exception as error:  # noqa: BLE001 - a fault of assay; say so in a sentence
+    except Exception as error:
         kind = type(error).__name__
         return _say(f"A fault in assay ({kind}: {error}). ASSAY_DEBUG=1 shows where; please report it.", 1)
     return code
@@ -72,12 +73,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
     try:
-        return _app()(
-            _complete(arguments),
-            exit_on_error=False,
-            print_error=False,
-            result_action=lambda code: code if isinstance(code, int) else 0,
+        code = _app()(
+            _complete(arguments), exit_on_error=False, print_error=False, result_action="return_value"
         )
+        return code if isinstance(code, int) else 0
     except CycloptsError as error:
         error.verbose = False
         verb = next((word for word in arguments if word in VERBS), "")
@@ -87,14 +86,15 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _app() -> App:
-    from cyclopts import App
+    from cyclopts import App, Parameter
 
     app = App(
         name="assay",
-        help="Which chips, which deployment, how fast, at what cost: open-weight language models on any silicon.",
+        help=_ABOUT,
         version=f"assay {__version__}",
         suppress_keyboard_interrupt=False,
         help_format="plaintext",
+        default_parameter=Parameter(negative=()),
     )
     for verb, (target, about) in VERBS.items():
         app.command(target, name=verb, help=about)
@@ -103,17 +103,18 @@ def _app() -> App:
 
 def _complete(arguments: Sequence[str]) -> list[str]:
     """Give `--csv` without a file its meaning: standard output."""
-    following = [*arguments[1:], "-"]
+    following = [*arguments[1:], "--"]
     return [
-        "--csv=-" if word == "--csv" and after.startswith("-") else word
-        for word, after in zip(arguments, following, strict=True)
-        if not (word == "-" and arguments[max(arguments.index(word) - 1, 0)] == "--csv")
+        "--csv=-" if word == "--csv" and after.startswith("--") else word
+        for word, after in zip(arguments, following, strict=False)
     ]
 
 
 def _say(sentence: str, code: int) -> int:
-    """Print one sentence on stderr; raise what is being handled instead where ASSAY_DEBUG asks for it."""
-    if os.environ.get("ASSAY_DEBUG") and code in (1, 2, 3) and sys.exc_info()[0]:
-        raise
+    """Print one sentence on stderr, after the traceback where ASSAY_DEBUG asks for it; return `code`."""
+    if os.environ.get("ASSAY_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
     print(f"assay: {sentence}", file=sys.stderr)
     return code

@@ -18,14 +18,16 @@ _MOST_CHIPS = 1_000_000
 _NO_LIMIT = ("none", "off")
 
 
-def _flag(read: Callable[[str, str], Any]) -> Parameter:
-    """Return a flag whose text is read by `read(text, name of the flag)`."""
+def _flag(read: Callable[[str, str], Any], kind: str) -> Parameter:
+    """Return a flag whose text is read by `read(text, name of the flag)`; `kind` is its word in the help."""
 
     def convert(_: Any, given: Sequence[Token]) -> Any:
         token = given[0]
         return read(token.value, token.keyword or "")
 
-    return Parameter(converter=convert, allow_leading_hyphen=True, n_tokens=1, accepts_keys=False)
+    return Parameter(
+        converter=convert, allow_leading_hyphen=True, n_tokens=1, accepts_keys=False, metavar=kind
+    )
 
 
 def _tokens(text: str, flag: str) -> int:
@@ -70,21 +72,32 @@ def _name(text: str, flag: str) -> str:
     return text.strip()
 
 
-def _folder(text: str, flag: str) -> Path:
-    if not Path(text).is_dir():
-        raise BadInput(
-            f"{flag} = {text!r} is not a folder.", "Give the folder that holds chips/, systems/ ..."
-        )
+def _path(text: str, flag: str) -> Path:
+    if not text or not Path(text).exists():
+        raise BadInput(f"{flag} = {text!r} does not exist.", "Give a folder of YAML facts, or one file.")
     return Path(text)
 
 
-Name = Annotated[str, _flag(_name)]
-Tokens = Annotated[int, _flag(_tokens)]
-Count = Annotated[int, _flag(_count)]
-Limit = Annotated[float, _flag(_limit)]
-Rate = Annotated[float, _flag(_rate)]
-Share = Annotated[float, _flag(_share)]
-Folders = Annotated[list[Path], _flag(_folder)]
+def split(_: Any, given: Sequence[Token]) -> tuple[str, ...]:
+    """Return names given as `a,b` or one by one; `all` stands for every one and is empty.
+
+    Raises:
+        BadInput: an empty name.
+    """
+    parts = [part.strip() for token in given for part in token.value.split(",")]
+    if not all(parts):
+        raise BadInput("--on has an empty name.", "Write --on h200,b200 or --on all.")
+    return () if "all" in parts else tuple(dict.fromkeys(parts))
+
+
+Name = Annotated[str, _flag(_name, "NAME")]
+Tokens = Annotated[int, _flag(_tokens, "TOKENS")]
+Count = Annotated[int, _flag(_count, "N")]
+Limit = Annotated[float, _flag(_limit, "TIME")]
+Rate = Annotated[float, _flag(_rate, "RATE")]
+Share = Annotated[float, _flag(_share, "SHARE")]
+Names = Annotated[tuple[str, ...], Parameter(converter=split, n_tokens=1, accepts_keys=False, metavar="A,B")]
+Facts = Annotated[list[Path], _flag(_path, "PATH")]
 
 
 @Parameter(name="*")
@@ -103,15 +116,3 @@ class Lengths:
     isl: Tokens | None = None
     osl: Tokens | None = None
     cached: Share | None = None
-
-
-def split(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names given as `a,b` or one by one; `all` stands for every one and is empty.
-
-    Raises:
-        BadInput: an empty name.
-    """
-    parts = [part.strip() for text in names for part in text.split(",")]
-    if not all(parts):
-        raise BadInput("--on has an empty name.", "Write --on h200,b200 or --on all.")
-    return () if "all" in parts else tuple(dict.fromkeys(parts))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from assay.cli.flags import Count, Folders, Lengths, Limit, Name, Rate, split
+from assay.cli.flags import Count, Facts, Lengths, Limit, Name, Names, Rate
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
@@ -14,26 +14,27 @@ from assay.plan import answer
 from assay.report.panels import shortfall
 from assay.study.answer import Answer
 
-_ALL = Lengths()
+_USUAL = Lengths()
 
 
 def plan(  # noqa: PLR0913 - one argument a flag
     model: Name,
-    lengths: Lengths = _ALL,
+    /,
     *,
-    on: list[Name] | None = None,
+    lengths: Lengths = _USUAL,
+    on: Names = (),
     ttft: Limit | None = None,
     tpot: Limit | None = None,
     rate: Rate | None = None,
     concurrency: Count | None = None,
     chips: Count | None = None,
     objective: Literal["cost", "throughput", "latency", "energy"] = "cost",
-    price: Literal["own", "contract", "list", "spot"] = "contract",
+    price: Literal["own", "contract", "list", "spot"] = "list",
     engine: Name | None = None,
     weights: Name | None = None,
     kv: Name | None = None,
     top: Count = 1,
-    facts: Folders | None = None,
+    facts: Facts | None = None,
     json: bool = False,
     csv: Name | None = None,
 ) -> int:
@@ -67,7 +68,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         ttft=ttft,
         tpot=tpot,
         facts=folders,
-        platforms=split(on or ["all"]),
+        platforms=on,
         rate=rate,
         concurrency=concurrency,
         chips=chips,
@@ -86,10 +87,12 @@ def plan(  # noqa: PLR0913 - one argument a flag
     return 0
 
 
-def write(found: Answer, *, json: bool, csv: str | None) -> None:
-    """Print an answer: as JSON, as CSV, or as a page."""
+def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan") -> None:
+    """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate)."""
     from assay.report.export import write_csv, write_json
 
+    if csv == "-" and json:
+        raise BadInput("--json and --csv both write to standard output.", "Give --csv a file.")
     if csv and csv != "-":
         with Path(csv).open("w", encoding="utf-8", newline="") as file:
             write_csv(found, file)
@@ -101,4 +104,4 @@ def write(found: Answer, *, json: bool, csv: str | None) -> None:
         from assay.report.explain import estimate_page
         from assay.report.terminal import plan_page, put, terminal
 
-        put(estimate_page(found) if found.explain else plan_page(found, terminal().width))
+        put(estimate_page(found) if page == "estimate" else plan_page(found, terminal().width))

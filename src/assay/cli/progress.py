@@ -14,18 +14,17 @@ _PATIENCE = 2.0
 @contextmanager
 def progress() -> Iterator[Callable[[str, float], None]]:
     """Yield a function `(what is done, share done)`; an interruption says how far it came."""
-    started, bar, last = time.monotonic(), _Bar(), ["", 0.0]
+    started, bar, last = time.monotonic(), _Bar(), [""]
 
     def report(what: str, share: float) -> None:
-        last[:] = [what, share]
+        last[0] = f"{share:.0%} was done, last: {what}."
         if sys.stderr.isatty() and time.monotonic() - started > _PATIENCE:
             bar.show(what, share)
 
     try:
         yield report
     except KeyboardInterrupt:
-        where = f"{float(last[1]):.0%} was done, last: {last[0]}." if last[0] else ""
-        raise KeyboardInterrupt(where) from None
+        raise KeyboardInterrupt(last[0]) from None
     finally:
         bar.close()
 

@@ -128,7 +128,8 @@ def _table(
 ) -> Table:
     groups = weight_formats(model.architecture, weights)
     run = drafter_operators(model) if drafting else model.operators
-    return shard(run, model.caches, layouts, groups, BYTES, kv, model.architecture.hidden)
+    shape = model.architecture
+    return shard(run, model.caches, layouts, groups, BYTES, kv, shape.hidden, shape.num_layers)
 
 
 def drafter_operators(model: Model) -> tuple[Operator, ...]:

@@ -33,8 +33,9 @@ def decode_seconds(step: Step, engine: Engine, batch: ArrayLike) -> Array:
     each = np.asarray(batch, dtype=np.float64) / (degrees.dp * degrees.pp)[:, None]
     local = np.ceil(each - 1e-9)
     stage = np.maximum(each * degrees.dp[:, None], 1.0)
-    host = engine.host + engine.host_sequence * local
-    return np.maximum(seconds(step, Batch(local, stage)) + engine.gap, host)
+    stages = degrees.pp[:, None]
+    host = (engine.host + engine.host_sequence * local) * stages
+    return np.asarray(np.maximum(seconds(step, Batch(local, stage)) + engine.gap * stages, host))
 
 
 def closed_split(

@@ -118,15 +118,17 @@ def _steps(
     others = np.maximum(each * groups, 1.0)
     fresh = step.workload.fresh
     chunks_stage = chunk * np.maximum(busy * groups / np.maximum(any_busy, 1e-12), 1.0)
-    host = engine.host + engine.host_sequence * local
-    decode = np.maximum(seconds(step, Batch(local, others)) + engine.gap, host)
+    # one scheduler serves the microbatches of all stages in turn; each stage adds its own gap
+    stages = step.table.degrees.pp[:, None]
+    gap, host = engine.gap * stages, (engine.host + engine.host_sequence * local) * stages
+    decode = np.maximum(seconds(step, Batch(local, others)) + gap, host)
     finished, finished_stage = chunk / fresh, chunks_stage / fresh
     if engine.mixes:
         joint = Batch(local, others, chunk, chunks_stage, finished, finished_stage)
-        return decode, np.maximum(seconds(step, joint) + engine.gap, host)
+        return decode, np.maximum(seconds(step, joint) + gap, host)
     zero = np.zeros_like(local)
     alone = Batch(zero, zero, chunk, chunks_stage, finished, finished_stage)
-    return decode, decode + seconds(step, alone) + engine.gap
+    return decode, decode + seconds(step, alone) + gap
 
 
 def closed(
@@ -216,10 +218,10 @@ def static(step: Step, engine: Engine, batch: ArrayLike) -> Steady:
     # microbatches fill the pipeline: pp of them cost one full pass and pp - 1 stage times
     fill = (degrees.pp[:, None] * passes + degrees.pp[:, None] - 1) / degrees.pp[:, None]
     prefill = engine.request + fill * (seconds(step, prompt) + engine.gap)
-    host = engine.host + engine.host_sequence * local
-    decode = np.maximum(
-        seconds(step, Batch(local, local * degrees.dp[:, None])) + engine.gap, host
-    )
+    stages = degrees.pp[:, None]
+    host = (engine.host + engine.host_sequence * local) * stages
+    busy = seconds(step, Batch(local, local * degrees.dp[:, None])) + engine.gap * stages
+    decode = np.maximum(busy, host)
     tpot = decode / step.workload.yields
     whole = prefill + tpot * (osl - 1.0)
     return Steady(

@@ -227,7 +227,8 @@ def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Ar
 def seconds(step: Step, batch: Batch) -> Array:
     """Return the time of one pass through all layers on the busiest chips, s, (L, N).
 
-    With pipeline parallelism this is the time of one microbatch through all stages.
+    With pipeline parallelism this is the time of one microbatch through all stages, each as slow as the
+    longest: stages hold whole layers.
     """
     total = step.overhead
     local = _tokens(step, batch.decode, batch.prompt, batch.finished)
@@ -237,6 +238,7 @@ def seconds(step: Step, batch: Batch) -> Array:
         compute = compute * compute
         memory = memory * memory
         total = total + np.sqrt(np.sqrt(compute * compute + memory * memory))
+    total = total * step.table.uneven[:, None]
     for item in step.traffic:
         total = total + message_times(item, local)
     if step.drafter is not None:

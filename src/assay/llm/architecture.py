@@ -144,7 +144,7 @@ def _blocks(kinds: Mapping[str, type[Any]], data: Any, where: str) -> dict[str, 
     blocks: dict[str, Any] = {}
     for name, block in data.items():
         kind = block.get("type") if isinstance(block, Mapping) else None
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             raise UnknownArchitecture(f"{where}.{name} has type {kind!r}.", f"Known: {', '.join(kinds)}.")
         blocks[name] = read(kinds[kind], block, f"{where}.{name}", ignore=("type",))
     return blocks

@@ -239,7 +239,7 @@ class Moe:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """A residual stream that is more than one hidden vector: `mhc`, `mhc_nohead`, `ihc`, `attn_res`, `raw`."""
+    """A residual stream wider than one hidden vector: `mhc`, `mhc_nohead`, `ihc`, `attn_res`, `raw`."""
 
     kind: str
     mult: int = 1
@@ -288,9 +288,29 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 #: Counts that may be zero.
 MAY_BE_ZERO = frozenset(
-    "qk_rope n_shared shared_intermediate latent latent_norms n_zero avg_real_topk parallel_dense router_extra"
-    " small_extra small local_blocks kv_sconv kv_sconv_dyn index_kpool block sinkhorn_iters lowrank params extra"
-    " norms layers candidates".split()
+    {
+        *("qk_rope", "n_shared", "shared_intermediate", "latent", "latent_norms", "n_zero", "avg_real_topk"),
+        *(
+            "parallel_dense",
+            "router_extra",
+            "small_extra",
+            "small",
+            "local_blocks",
+            "kv_sconv",
+            "kv_sconv_dyn",
+        ),
+        *(
+            "index_kpool",
+            "block",
+            "sinkhorn_iters",
+            "lowrank",
+            "params",
+            "extra",
+            "norms",
+            "layers",
+            "candidates",
+        ),
+    }
 )
 
 Record = TypeVar("Record")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 from assay.llm.attention import LOGITS
 from assay.llm.blocks import V4, Indexer
@@ -89,7 +90,7 @@ def _index(block: V4, hidden: int) -> tuple[Operator, ...]:
 def _cores(block: V4) -> tuple[Operator, ...]:
     """Return the window core and the core over compressed entries; engines run both as one kernel."""
     h, dim = block.heads, block.head_dim
-    shape = {"split": "heads", "heads": h, "kv_heads": 1}
+    shape: dict[str, Any] = {"split": "heads", "heads": h, "kv_heads": 1}
     window = cores(
         "v4.window",
         4 * h * dim,

@@ -32,8 +32,9 @@ def moe(block: Moe, hidden: int) -> tuple[Operator, ...]:
     """Return a mixture of experts.
 
     Parameters: `E*3*m*I + shared + d*(E + zero + extra)`, with m = latent width or d; a latent adds
-    `d*l + l*d`, a gate on the shared expert `d`. A row runs `3*m*I` in each of its top-k experts. Identity experts only enter the router;
-    hash routing replaces the choice, not the scores, so its operators are the same.
+    `d*l + l*d`, a gate on the shared expert `d`. A row runs `3*m*I` in each of its top-k experts. Identity
+    experts only enter the router; hash routing replaces the choice, not the scores, so its operators are
+    the same.
 
     Args:
         block: shapes.

@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 
 from assay.llm import attention, compressed, experts, latent, recurrent, residual
 from assay.llm.architecture import Architecture
-from assay.llm.blocks import V4, Dense, Ffn, Gdn, Gqa, Kda, Lightning, Mamba2, Mixer, Mla, Moe
+from assay.llm.blocks import V4, Dense, Ffn, Gqa, Mixer, Mla, Moe
 from assay.llm.linear import linear, stream
 from assay.llm.operators import Operator
 
@@ -157,19 +157,14 @@ def mixer_operators(block: Mixer, hidden: int) -> tuple[Operator, ...]:
     """Return the operators of one mixer."""
     match block:
         case Gqa():
-            return attention.operators(block, hidden)
+            found = attention.operators(block, hidden)
         case Mla():
-            return latent.operators(block, hidden)
+            found = latent.operators(block, hidden)
         case V4():
-            return compressed.operators(block, hidden)
-        case Gdn():
-            return recurrent.gated_delta(block, hidden)
-        case Kda():
-            return recurrent.kimi_delta(block, hidden)
-        case Lightning():
-            return recurrent.lightning(block, hidden)
-        case Mamba2():
-            return recurrent.mamba2(block, hidden)
+            found = compressed.operators(block, hidden)
+        case _:
+            found = recurrent.operators(block, hidden)
+    return found
 
 
 def ffn_operators(block: Ffn, hidden: int) -> tuple[Operator, ...]:

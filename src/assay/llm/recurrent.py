@@ -218,6 +218,19 @@ def mamba2(block: Mamba2, hidden: int) -> tuple[Operator, ...]:
     )
 
 
+def operators(block: Gdn | Kda | Lightning | Mamba2, hidden: int) -> tuple[Operator, ...]:
+    """Return the operators of one recurrent layer."""
+    match block:
+        case Gdn():
+            return gated_delta(block, hidden)
+        case Kda():
+            return kimi_delta(block, hidden)
+        case Lightning():
+            return lightning(block, hidden)
+        case Mamba2():
+            return mamba2(block, hidden)
+
+
 def state(block: Gdn | Kda | Lightning | Mamba2) -> Cache:
     """Return the recurrent state that one layer keeps for every sequence."""
     match block:

@@ -128,8 +128,9 @@ class Table:
         degrees: their degrees as arrays.
         kernels, messages: what one pass runs.
         weight_bytes: resident weights of one chip, (L,).
+        caches: what one sequence keeps, unsharded; `kv_format` its number format.
         hidden: model width, elements.
-        sequence_bytes: see `cache_bytes`; (caches, layouts) divisors are applied there.
+        uneven: time of the longest pipeline stage over the mean, (L,).
     """
 
     layouts: tuple[Layout, ...]
@@ -140,6 +141,7 @@ class Table:
     caches: tuple[Cache, ...]
     kv_format: str
     hidden: float
+    uneven: Array
 
 
 def shard(
@@ -150,6 +152,7 @@ def shard(
     element_bytes: Mapping[str, float],
     kv_format: str,
     hidden: int,
+    layers: int,
 ) -> Table:
     """Shard a model by many layouts.
 
@@ -161,6 +164,7 @@ def shard(
         element_bytes: storage format -> bytes per element, scales included.
         kv_format: `bf16` or `fp8`.
         hidden: model width, elements.
+        layers: of the model; a pipeline stage holds whole layers.
     """
     degrees = Degrees.of(layouts)
     kernels: list[Kernel] = []
@@ -184,6 +188,7 @@ def shard(
         caches=tuple(caches),
         kv_format=kv_format,
         hidden=float(hidden),
+        uneven=np.ceil(layers / degrees.pp) * degrees.pp / layers,
     )
 
 

@@ -103,12 +103,10 @@ def deployed(row: Mapping[str, str], cores: int = 1) -> Deployed:
     """
     chips = int(number(row.get("n_accelerators")) or 0)
     sample = _SAMPLE.search(row.get("notes") or "")
-    if row.get("disaggregated", "").lower() == "true" and not (row.get("dp") or "").endswith("0D workers"):
-        if sample:
-            return _sample(sample, chips)
-        return _disaggregated(row, chips)
-    if sample or (row.get("dp") or "").startswith("0x"):
+    if re.match(r"0x|.*/0x", row.get("dp") or ""):
         return Deployed(None, None, chips, ("workers_assumed",))
+    if (row.get("disaggregated") or "").lower() == "true":
+        return _sample(sample, chips) if sample else _disaggregated(row, chips)
     return _aggregated(row, chips, cores)
 
 
@@ -116,10 +114,12 @@ def _sample(found: re.Match[str], chips: int) -> Deployed:
     """Read the worker layout of AIConfigurator's sample."""
     p_workers, p_tp, p_dp, p_ep, workers, tp, dp, ep = (int(part) for part in found.groups())
     prefill = stage(p_tp, p_dp, p_ep, attention_dp=p_dp > 1)
-    decode = stage(tp, dp, ep, attention_dp=dp > 1)
     if p_workers and workers:
-        pools = Pool(decode, workers), Pool(prefill, p_workers)
+        pools = Pool(stage(tp, dp, ep, attention_dp=dp > 1), workers), Pool(prefill, p_workers)
         return Deployed(*pools, max(chips, sum(pool.chips for pool in pools)))
+    # Without worker counts the sample repeats the prefill EP for decode; more than a node is run as wide EP.
+    wide = tp > 8
+    decode = stage(tp, dp, tp if ep > 1 or wide else 1, attention_dp=dp > 1 or wide)
     pools = Pool(decode), Pool(prefill)
     return Deployed(*pools, sum(pool.chips for pool in pools), ("workers_assumed",))
 

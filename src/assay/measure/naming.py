@@ -59,7 +59,7 @@ def accelerator(name: str) -> Device:
     """Return the device that a published accelerator name stands for."""
     tables = table()
     word = key(name)
-    while (shorter := _VENDORS.sub("", word)) != word:
+    while word not in tables["accelerators"] and (shorter := _VENDORS.sub("", word)) != word:
         word = shorter
     if word in tables["unanswerable_accelerators"]:
         return Device("", problem=tables["unanswerable_accelerators"][word])
@@ -73,7 +73,7 @@ def accelerator(name: str) -> Device:
 def _system(name: str) -> str:
     known = catalogue()
     try:
-        return known.system(name).id
+        return str(known.system(name).id)
     except AssayError:
         pass
     try:
@@ -101,7 +101,7 @@ def _shorter(name: str) -> list[str]:
     """Return the name without its publisher, then with one format or tuning ending less each time."""
     plain = re.sub(r"\(.*?\)", "", name).strip() or name
     word = key(plain.rsplit("/", 1)[-1])
-    words = [word] if word else []
+    words = [key(plain), word] if word else []
     endings = sorted((str(item) for item in table()["endings"]), key=len, reverse=True)
     while word:
         ending = next((item for item in endings if word.endswith(f"-{item}")), None)
@@ -114,7 +114,7 @@ def _shorter(name: str) -> list[str]:
 
 def _model(name: str) -> str:
     try:
-        return catalogue().model(name).name
+        return str(catalogue().model(name).name)
     except AssayError:
         return ""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from assay import __version__
 from assay.catalogue.load import Catalogue, catalogue
 from assay.catalogue.schema import ModelEntry, System
 from assay.engine.models import model
@@ -128,7 +128,7 @@ def provenance(known: Catalogue) -> dict[str, Any]:
     """Return what an answer was made with."""
     table = calibration()
     return {
-        "version": metadata.version("assay-llm"),
+        "version": __version__,
         "catalogue": known.hash,
         "calibration": table.get("id", "") if isinstance(table, Mapping) else "",
     }

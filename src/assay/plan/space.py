@@ -15,6 +15,10 @@ from assay.llm.layout import Layout
 from assay.timing.rates import native
 
 
+#: Pipeline stages engines are run with.
+STAGES = (2, 4, 8, 16)
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What bounds the parallel degrees of a model.
@@ -66,7 +70,7 @@ def layouts(bounds: Shape, system: System, chips: int | None = None) -> list[Lay
         if tp > bounds.heads or tp & (tp - 1):
             continue
         found.add(Layout(tp=tp))
-        for pp in (2, 4, 8, 16, 32):
+        for pp in STAGES:
             if tp * pp <= limit and pp <= bounds.layers // 2 and tp * pp > system.node // 2:
                 found.add(Layout(tp=tp, pp=pp))
         if bounds.experts and tp > 1 and tp <= bounds.experts:

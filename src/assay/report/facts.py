@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from assay.catalogue.evidence import KINDS
+from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import Chip, Fact, System
+from assay.errors import NoEvidence
+from assay.report.figures import number
 from assay.report.panels import grid
 from assay.units import show
 
@@ -17,14 +21,67 @@ from assay.units import show
 SCHEMA = "assay-facts-1"
 
 
-def chip_json(chip: Chip) -> dict[str, Any]:
-    """Return a chip as plain data; figures are SI, `facts` as published."""
-    return {"schema": SCHEMA} | plain(chip)
+def chip_json(known: Catalogue, name: str) -> dict[str, Any]:
+    """Return a chip as plain data: figures in SI, `facts` as published, prices.
+
+    Raises:
+        UnknownName: no such chip.
+    """
+    chip, reason = _known(known.chip, name)
+    ident = known.chip_id(name)
+    about = (
+        plain(chip)
+        if chip
+        else {"id": ident, "facts": plain(known.facts("chip", name)), "warnings": [reason]}
+    )
+    return {"schema": SCHEMA, **about, "prices": [plain(price) for price in known.prices(ident)]}
 
 
-def system_json(system: System) -> dict[str, Any]:
-    """Return a system and its chip as plain data; figures are SI, `facts` as published."""
-    return {"schema": SCHEMA} | plain(system)
+def system_json(known: Catalogue, name: str) -> dict[str, Any]:
+    """Return a system and its chip as plain data: figures in SI, `facts` as published.
+
+    Raises:
+        UnknownName: no such system.
+    """
+    system, reason = _known(known.system, name)
+    if system:
+        return {"schema": SCHEMA, **plain(system)}
+    facts = plain(known.facts("system", name))
+    return {"schema": SCHEMA, "id": known.system_id(name), "facts": facts, "warnings": [reason]}
+
+
+def chip_page(known: Catalogue, name: str) -> Iterator[RenderableType]:
+    """Yield the parts of the page of a chip; of one that lacks a needed fact, what is published.
+
+    Raises:
+        UnknownName: no such chip.
+    """
+    chip, reason = _known(known.chip, name)
+    entry = known.entry("chip", name)
+    about = " · ".join(str(entry[key]) for key in ("id", "vendor", "kind", "status") if entry.get(key))
+    yield Text.assemble((str(entry.get("name") or entry["id"]), "bold"), f"  {about}")
+    if chip:
+        yield _summary(_chip_rows(chip))
+    yield from _warnings(chip.warnings if chip else (reason,))
+    yield from _prices(known, str(entry["id"]))
+    yield from _facts(known.facts("chip", name), known.source)
+
+
+def system_page(known: Catalogue, name: str) -> Iterator[RenderableType]:
+    """Yield the parts of the page of a system; of one that lacks a needed fact, what is published.
+
+    Raises:
+        UnknownName: no such system.
+    """
+    system, reason = _known(known.system, name)
+    entry = known.entry("system", name)
+    title = f"  {entry['id']} · {system.chip.name if system else entry['chip']}"
+    derived = " · derived from its chip" if entry.get("derived") else ""
+    yield Text.assemble((str(entry.get("name") or entry["id"]), "bold"), title + derived)
+    if system:
+        yield _summary(_system_rows(system))
+    yield from _warnings(system.warnings if system else (reason,))
+    yield from _facts(known.facts("system", name), known.source)
 
 
 def plain(data: Any) -> Any:
@@ -38,72 +95,76 @@ def plain(data: Any) -> Any:
     return data
 
 
-def chip_page(chip: Chip, source: Callable[[str], str], price: str = "") -> Iterator[RenderableType]:
-    """Yield the parts of the page of a chip.
+_Record = TypeVar("_Record")
 
-    Args:
-        chip: the chip.
-        source: id of a source -> its citation.
-        price: dated prices in words.
-    """
-    yield Text.assemble((chip.name, "bold"), f"  {chip.id} · {chip.vendor} · {chip.kind} · {chip.status}")
+
+def _known(find: Callable[[str], _Record], name: str) -> tuple[_Record | None, str]:
+    """Return a record, or None and why it cannot be predicted with."""
+    try:
+        return find(name), ""
+    except NoEvidence as error:
+        return None, str(error)
+
+
+def _summary(rows: Mapping[str, str]) -> RenderableType:
     table = grid("left", "left")
-    rates = ", ".join(f"{name} {show(rate, 'FLOP/s')}" for name, rate in chip.peak_flops.items())
-    memory = f"{show(chip.memory_bytes, 'B')} {chip.memory_kind} at {show(chip.memory_bandwidth, 'B/s')}"
-    for title, value in (
-        ("memory", memory),
-        ("dense peak", rates),
-        ("scale-up", _rate(chip.link_bandwidth)),
-        ("scale-out", _rate(chip.nic_bandwidth)),
-        ("power", show(chip.tdp_watts, "W") if chip.tdp_watts else "not published"),
-        ("prices", price),
-        ("ops per byte", _balance(chip)),
-    ):
+    for title, value in rows.items():
         if value:
             table.add_row(Text(title, style="dim"), value)
-    yield table
-    yield from _warnings(chip.warnings)
-    yield from _facts(chip.facts, source)
+    return table
 
 
-def system_page(system: System, source: Callable[[str], str]) -> Iterator[RenderableType]:
-    """Yield the parts of the page of a system.
+def _chip_rows(chip: Chip) -> dict[str, str]:
+    rates = {name: rate for name, rate in chip.peak_flops.items() if rate}
+    size, bandwidth = show(chip.memory_bytes, "B"), show(chip.memory_bandwidth, "B/s")
+    return {
+        "memory": f"{size} {chip.memory_kind} at {bandwidth}",
+        "dense peak": ", ".join(f"{name} {show(rate, 'FLOP/s')}" for name, rate in rates.items()),
+        "FLOP per byte": ", ".join(
+            f"{name} {rate / chip.memory_bandwidth:,.0f}"
+            for name, rate in rates.items()
+            if name in ("bf16", "fp8", "fp4")
+        ),
+        "scale-up": _rate(chip.link_bandwidth),
+        "scale-out": _rate(chip.nic_bandwidth),
+        "power": show(chip.tdp_watts, "W") if chip.tdp_watts else "not published",
+    }
 
-    Args:
-        system: the system.
-        source: id of a source -> its citation.
-    """
-    yield Text.assemble((system.name, "bold"), f"  {system.id} · {system.chip.name} ({system.chip.id})")
+
+def _system_rows(system: System) -> dict[str, str]:
     domain = f"{system.domain} chips, {system.topology}, {show(system.link_bandwidth, 'B/s')} a chip one way"
     if system.peer_bandwidth != system.link_bandwidth:
         domain += f", {show(system.peer_bandwidth, 'B/s')} between two"
-    table = grid("left", "left")
-    for title, value in (
-        ("scale-up domain", domain + (", reduces in the network" if system.in_network_reduction else "")),
-        ("host", f"{system.node} chips behind one host"),
-        ("hop latency", show(system.hop_latency, "s") if system.hop_latency else "not published"),
-        ("scale-out", _rate(system.nic_bandwidth)),
-        ("memory", f"{show(system.domain * system.chip.memory_bytes, 'B')} in the domain"),
-        ("power", _power(system)),
-        ("planned up to", f"{system.max_chips} chips"),
-    ):
-        table.add_row(Text(title, style="dim"), value)
+    power = f"{show(system.power_watts, 'W')} a chip, provisioned" if system.power_watts else "not published"
+    return {
+        "scale-up": domain + (", reduces in the network" if system.in_network_reduction else ""),
+        "memory": f"{show(system.domain * system.chip.memory_bytes, 'B')} in the scale-up domain",
+        "scale-out": _rate(system.nic_bandwidth),
+        "host": f"{system.node} chips behind one host",
+        "hop latency": show(system.hop_latency, "s") if system.hop_latency else "not published",
+        "power": power,
+        "planned up to": f"{system.max_chips} chips",
+    }
+
+
+def _prices(known: Catalogue, chip: str) -> Iterator[RenderableType]:
+    """Yield one line a kind of price: the newest, its range, how many there are."""
+    prices = known.prices(chip)
+    if not prices:
+        return
+    yield Text("\nUSD per chip and hour", style="bold")
+    table = grid("left", "right", "left", "left")
+    for kind in (kind for kind in KINDS if any(price.kind == kind for price in prices)):
+        price = known.price(chip, kind)
+        spread = f"{number(price.low)}–{number(price.high)}"
+        table.add_row(
+            kind, number(price.usd_per_hour), spread, Text(f"{price.date} {price.provider}", style="dim")
+        )
     yield table
-    yield from _warnings(system.warnings)
-    yield from _facts(system.facts, source)
 
 
 def _rate(rate: float | None) -> str:
     return f"{show(rate, 'B/s')} a chip, one way" if rate else "none published"
-
-
-def _power(system: System) -> str:
-    return f"{show(system.power_watts, 'W')} a chip, provisioned" if system.power_watts else "not published"
-
-
-def _balance(chip: Chip) -> str:
-    rates = {name: rate / chip.memory_bandwidth for name, rate in chip.peak_flops.items() if rate}
-    return ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items() if name in ("bf16", "fp8", "fp4"))
 
 
 def _warnings(warnings: tuple[str, ...]) -> Iterator[Text]:

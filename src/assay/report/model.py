@@ -149,7 +149,7 @@ def _size(size: float | None, growing: bool) -> str:
 
 
 def _contexts(arch: Architecture) -> RenderableType:
-    table = grid("left", *["right"] * len(_CONTEXTS))
+    table = grid("left", "right", "right", "right", "right")
     within = [length for length in _CONTEXTS if not arch.max_context or length <= arch.max_context * 1.05]
     table.add_row(Text("sequence of", style="dim"), *(f"{tokens(length)}" for length in within))
     for kv in _KV:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -20,9 +20,9 @@ from assay.workload.slo import Slo, default_slo
 
 FOOTNOTE = (
     "tok/s per user = 1/TPOT; per chip = over all chips; $ and J include the work on input tokens. Ranges\n"
-    "hold 80 %. Basis ● measured ◕ calibrated on this model ◑ on this chip ◔ datasheet ○ assumed"
+    "hold 80 %. Evidence ● measured ◕ calibrated on this model ◑ on this chip ◔ datasheet ○ assumed"
 )
-_BLOCKS = "█▓▒░·"
+_BLOCKS = "█▓▒░+-="
 
 
 def figure(name: str, value: float, digits: int = 3) -> str:
@@ -32,11 +32,11 @@ def figure(name: str, value: float, digits: int = 3) -> str:
     return number(value, digits)
 
 
-def grid(*columns: str) -> Table:
+def grid(*columns: Literal["left", "right"]) -> Table:
     """Return a borderless table; each column is `left` or `right`."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for justify in columns:
-        table.add_column(justify=justify)  # type: ignore[arg-type]
+        table.add_column(justify=justify)
     return table
 
 
@@ -86,7 +86,7 @@ def _limits(question: Question) -> str:
 
 
 def shortfall(answer: Answer) -> str:
-    """Return why nothing answers the question, what is closest and what is missing, in one sentence or two."""
+    """Return why nothing answers the question, what is closest and what is missing."""
     question = answer.question
     if not answer.rows:
         first = f" {answer.refused[0].platform}: {answer.refused[0].reason}" if answer.refused else ""
@@ -138,7 +138,7 @@ def three_numbers(row: Row, objective: str) -> Table:
     if objective == "energy" or first not in row.figures:
         first = "joules_per_output_token"
     names = [first, "output_tokens_per_s_per_user", "output_tokens_per_s_per_chip"]
-    table = grid(*["left"] * 3)
+    table = grid("left", "left", "left")
     table.padding = (0, 6, 0, 0)
     cells = [_number(name, row.figures[name]) for name in names if name in row.figures]
     for line in zip(*cells, strict=True):
@@ -197,18 +197,18 @@ def limits(row: Row, most: int = 4) -> Iterator[Text]:
 
 
 def memory(row: Row, width: int) -> Iterator[Text]:
-    """Yield the memory of one chip as a bar of terms, bytes."""
-    terms = [(name, size) for name, size in row.memory.items() if size > 0]
-    total = sum(size for _, size in terms)
-    if not total:
+    """Yield the memory of one chip as a bar of its terms; dots are free."""
+    terms = {name: size for name, size in row.memory.items() if size > 0 and name != "capacity"}
+    used = sum(terms.values())
+    total = row.memory.get("capacity", used)
+    if not used:
         return
-    yield Text(f"Memory of a chip, {show(total, 'B')}:", style="dim")
+    yield Text(f"Memory of a chip, {show(used, 'B')} of {show(total, 'B')}:", style="dim")
     bar, words = "", []
-    for index, (name, size) in enumerate(sorted(terms, key=lambda term: -term[1])):
-        block = _BLOCKS[min(index, len(_BLOCKS) - 1)]
+    for block, (name, size) in zip(_BLOCKS, sorted(terms.items(), key=lambda term: -term[1]), strict=False):
         bar += block * round(width * size / total)
         words.append(f"{block} {name} {show(size, 'B', 2)}")
-    yield Text(bar[:width])
+    yield Text(bar[:width].ljust(width, "·"))
     yield from (Text(word) for word in words[:4])
 
 
@@ -236,6 +236,10 @@ def provenance(answer: Answer) -> Text:
     known = answer.provenance
     parts = [
         f"assay {known['version']}" if "version" in known else "",
-        *(f"{name} {known[name]}" for name in ("catalogue", "calibration", "date") if known.get(name)),
+        *(
+            f"{name} {str(known[name])[:12]}"
+            for name in ("catalogue", "calibration", "date")
+            if known.get(name)
+        ),
     ]
     return Text(" · ".join(filter(None, parts)), style="dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import nan
+from textwrap import wrap
 from typing import IO, Any, Literal
 
 from rich.console import Console, RenderableType
@@ -14,17 +15,21 @@ from rich.text import Text
 from assay.report import panels
 from assay.report.charts import Curve, front
 from assay.report.figures import badge, interval, number
-from assay.report.terms import OBJECTIVES, TERMS
+from assay.report.terms import OBJECTIVES
 from assay.study.answer import Answer, Row
 from assay.study.question import Question
 from assay.units import show
 
 WIDTH = 100
-_ROWS = 12
-_REFUSED = 3
+_ROWS = 10
+_REFUSED = 9
+_FEW = 3
 _CURVES = 4
-_PLOT = (60, 10)
+_DEPTH = 300  # points of a front this far below its best are not drawn
+_PLOT = (60, 8)
 _STYLES = ("green", "cyan", "magenta", "yellow")
+#: Objective -> what nobody has published where its figure is missing.
+_LACK = {"cost": "price", "energy": "power", "throughput": "rate", "latency": "rate"}
 _X, _Y = "output_tokens_per_s_per_user", "output_tokens_per_s_per_chip"
 
 
@@ -60,7 +65,7 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
     best = answer.best() or next(iter(answer.rows), None)
     if best is None:
         yield Text("\nNothing fits.", style="bold")
-        yield from _refused(answer, width, most=len(answer.refused))
+        yield from _refused(answer, width)
         yield panels.provenance(answer)
         return
     if best.fits and best.meets:
@@ -73,8 +78,8 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
     drawn = _drawn(answer)
     yield from _middle(answer, best, drawn, width)
     yield from _ranking(answer, drawn, width)
-    yield from _refused(answer, width, most=_REFUSED)
-    yield from panels.notes(best, most=2)
+    yield from _refused(answer, width)
+    yield from panels.notes(best, most=1)
     yield panels.evidence(best)
     yield Text(panels.FOOTNOTE, style="dim")
     yield panels.provenance(answer)
@@ -113,6 +118,7 @@ def _middle(answer: Answer, best: Row, drawn: Sequence[Row], width: int) -> Iter
     for row, style in zip(drawn, _STYLES, strict=False):
         path = answer.fronts[row.deployment.system]
         x, y = ([_at(point, axis) for point in path] for axis in (_X, _Y))
+        y = [height if height * _DEPTH > max(y) else nan for height in y]
         curves.append(Curve(_ranks(answer)[id(row)], x, y, _point(row), style))
     tpot = answer.question.tpot
     chart = front(curves, columns, rows, 1 / tpot if tpot else None)
@@ -120,6 +126,7 @@ def _middle(answer: Answer, best: Row, drawn: Sequence[Row], width: int) -> Iter
         yield from aside
         return
     limit = f"   dotted: limit {number(1 / tpot, 2)}" if tpot else ""
+    limit += "   numbers: rows below"
     chart = [Text("output tok/s per chip ↑", style="dim"), *chart]
     chart.append(Text(f"output tok/s per user →{limit}", style="dim"))
     if width < columns + 30:
@@ -147,29 +154,38 @@ def _ranks(answer: Answer) -> dict[int, str]:
 def _ranking(answer: Answer, drawn: Sequence[Row], width: int) -> Iterator[RenderableType]:
     """Yield the table of rows; what one screen cannot hold follows by name."""
     question, ranks = answer.question, _ranks(answer)
-    everything = bool(question.platforms) or question.top > 1
-    shown = answer.rows if everything else answer.rows[:_ROWS]
-    ranked_by = OBJECTIVES[question.objective][0]
+    ranked_by, _, short = OBJECTIVES[question.objective]
+    known = [row for row in answer.rows if ranked_by in row.figures]
+    everything = bool(question.platforms) or question.top > 1 or not known
+    shown = list(answer.rows) if everything else known[:_ROWS]
     columns = [column for column in _COLUMNS if width >= column[2]]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for title, justify, _ in columns:
-        heading = f"80 %\nrange of\n{TERMS[ranked_by].title}" if title == "range" else title
+        heading = f"80 %\nrange\nof {short}" if title == "range" else title
         table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")
     colours = {id(row): style for row, style in zip(drawn, _STYLES, strict=False)}
     for row in shown:
         cells = _cells(question, row, ranks[id(row)], colours.get(id(row), ""))
-        table.add_row(
-            *(cells[title] for title, _, _ in columns), style="" if row.meets and row.fits else "dim"
-        )
+        style = "" if row.meets and row.fits else "dim"
+        table.add_row(*(cells[title] for title, _, _ in columns), style=style)
     yield table
-    if rest := answer.rows[len(shown) :]:
-        words = [f"{ranks[id(row)]} {row.deployment.system} {_value(row, ranked_by)}" for row in rest]
-        yield from flow(words, width, between="   ")
+    if everything:
+        return
+    rest = known[_ROWS:]
+    yield from flow(
+        [f"{ranks[id(row)]} {row.deployment.system} {_value(row, ranked_by)}" for row in rest], width, "  "
+    )
+    if unknown := [row for row in answer.rows if ranked_by not in row.figures]:
+        yield Text(f"Without a published {_LACK[question.objective]}, by output tok/s/chip:", style="dim")
+        words = [f"{ranks[id(row)]} {row.deployment.system} {_value(row, _Y)}" for row in unknown]
+        yield from flow(words, width, "  ")
 
 
 def flow(words: Sequence[str], width: int, between: str = ", ", indent: str = "  ") -> Iterator[Text]:
-    """Yield `words` in lines of at most `width` columns, no word broken."""
+    """Yield `words` in lines of at most `width` columns, no word broken; nothing for no words."""
     line = indent
+    if not words:
+        return
     for position, word in enumerate(words):
         piece = word if position == len(words) - 1 else f"{word}{between}"
         if len(line) > len(indent) and len(line) + len(piece.rstrip()) > width:
@@ -187,13 +203,13 @@ _COLUMNS: tuple[tuple[str, _Justify, int], ...] = (
     ("chips", "right", 0),
     ("layout", "left", 0),
     ("w/kv", "left", 100),
-    ("output\ntok/s\n/user", "right", 0),
-    ("output\ntok/s\n/chip", "right", 0),
-    ("$ per\nM out\ntokens", "right", 0),
+    ("out\ntok/s\n/user", "right", 0),
+    ("out\ntok/s\n/chip", "right", 0),
+    ("$ per\nM out\ntoken", "right", 0),
     ("range", "right", 80),
-    ("J per\noutput\ntoken", "right", 96),
+    ("J per\nout\ntoken", "right", 96),
     ("mean\nTTFT", "right", 90),
-    ("basis", "left", 0),
+    ("", "left", 0),
 )
 
 
@@ -206,13 +222,13 @@ def _cells(question: Question, row: Row, rank: str, colour: str) -> dict[str, st
         "chips": f"{row.chips:,}",
         "layout": deployment.label(),
         "w/kv": f"{panels.short(deployment.weights)}/{panels.short(deployment.kv)}",
-        "output\ntok/s\n/user": _value(row, _X, question),
-        "output\ntok/s\n/chip": _value(row, _Y),
-        "$ per\nM out\ntokens": _value(row, "usd_per_million_output_tokens"),
+        "out\ntok/s\n/user": _value(row, _X, question),
+        "out\ntok/s\n/chip": _value(row, _Y),
+        "$ per\nM out\ntoken": _value(row, "usd_per_million_output_tokens"),
         "range": interval(row.figures[ranked_by]) if ranked_by in row.figures else "",
-        "J per\noutput\ntoken": _value(row, "joules_per_output_token"),
+        "J per\nout\ntoken": _value(row, "joules_per_output_token"),
         "mean\nTTFT": _value(row, "ttft_s", question),
-        "basis": badge(row.basis)[0],
+        "": badge(row.basis)[0],
     }
 
 
@@ -229,16 +245,26 @@ def _value(row: Row, name: str, question: Question | None = None) -> str:
     return f"{text}!" if broken else text
 
 
-def _refused(answer: Answer, width: int, most: int) -> Iterator[Text]:
-    """Yield one line a platform that cannot answer, with the arithmetic; beyond `most` the names only."""
+def _refused(answer: Answer, width: int) -> Iterator[Text]:
+    """Yield the platforms that cannot answer, each with its arithmetic where few are asked for."""
+    few = bool(answer.question.platforms) or len(answer.refused) <= _FEW
+    most = len(answer.refused) if few else 1
     shown, rest = answer.refused[:most], answer.refused[most:]
     if not shown:
         return
-    yield Text("Refused:", style="dim")
+    yield Text(f"{len(answer.refused)} refused:" if rest else "Refused:", style="dim")
     indent = max(len(item.platform) for item in shown)
     for item in shown:
-        line = Text(f"  {item.platform:<{indent}}  {item.reason}", style="dim")
-        line.truncate(width, overflow="ellipsis")
-        yield line
+        lead = f"  {item.platform:<{indent}}  "
+        lines = wrap(lead + _core(item.reason), width, subsequent_indent=" " * len(lead))
+        yield from (Text(line, style="dim") for line in lines)
     if rest:
-        yield from flow([*(item.platform for item in rest), "reasons with --json"], width)
+        names = [item.platform for item in rest[:_REFUSED]]
+        more = f"{len(rest) - len(names)} more" if len(rest) > len(names) else ""
+        yield from flow([*names, *filter(None, [more]), "each with its reason in --json"], width)
+
+
+def _core(reason: str) -> str:
+    """Return the arithmetic of a reason: its first sentence, without the words before the colon."""
+    sentence = f"{reason.partition('. ')[0].rstrip('.')}."
+    return sentence.partition("does not fit: ")[2] or sentence

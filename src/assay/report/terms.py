@@ -44,12 +44,12 @@ TERMS: Mapping[str, Term] = {
     ),
 }
 
-#: Objective -> the figure it ranks by, and how a headline says it.
-OBJECTIVES: Mapping[str, tuple[str, str]] = {
-    "cost": ("usd_per_million_output_tokens", "Cheapest output tokens"),
-    "throughput": ("output_tokens_per_s_per_chip", "Most output tokens a chip"),
-    "latency": ("output_tokens_per_s_per_user", "Fastest for one user"),
-    "energy": ("joules_per_output_token", "Least energy per output token"),
+#: Objective -> the figure it ranks by, how a headline says it, and a word for a narrow column.
+OBJECTIVES: Mapping[str, tuple[str, str, str]] = {
+    "cost": ("usd_per_million_output_tokens", "Cheapest output tokens", "$/M"),
+    "throughput": ("output_tokens_per_s_per_chip", "Most output tokens a chip", "tok/s"),
+    "latency": ("output_tokens_per_s_per_user", "Fastest for one user", "tok/s"),
+    "energy": ("joules_per_output_token", "Least energy per output token", "J"),
 }
 
 #: Kind of price -> how a headline says it.

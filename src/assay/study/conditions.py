@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 #: closed: `concurrency` requests are always in flight. open: Poisson arrivals at `rate`.
 #: static: `concurrency` prompts are prefilled together and decoded in lock step. offline: every request is
 #: there from the start and the engine batches what memory and its own limits allow. goodput: the greatest
-#: rate whose 99th percentiles hold `ttft_limit` and `tpot_limit`.
+#: rate whose 99th percentiles hold `ttft_limit`, `tpot_limit` and `e2e_limit`.
 LOADS = ("closed", "open", "static", "offline", "goodput")
 
 #: What a point covers: whole requests, decode steps only, prompts only.
@@ -71,6 +71,7 @@ class Setting:
         engine: `vllm`, `sglang`, `trtllm`, `llama.cpp`, `atom`, ... in lower case; "" = unknown.
         speculation: "" none, `mtp`, `eagle`, `draft`, or `unknown` where the source may have used it.
         draft_tokens: tokens drafted a step; 0 = not published.
+        beams: sequences decoded for each request (beam search); throughput counts the best one.
         load: one of `LOADS`.
         phase: one of `PHASES`.
     """
@@ -87,6 +88,7 @@ class Setting:
     engine: str = ""
     speculation: str = ""
     draft_tokens: int = 0
+    beams: int = 1
     load: str = "closed"
     phase: str = "e2e"
 
@@ -113,7 +115,7 @@ class Conditions:
         rate: requests/s over the whole deployment; inf = all at once.
         requests: requests in a finite run.
         acceptance: mean tokens a decode step yields with speculation (1 = none accepted).
-        ttft_limit, tpot_limit: limits on the 99th percentile for `goodput`, s.
+        ttft_limit, tpot_limit, e2e_limit: limits on the 99th percentile for `goodput`, s.
         date: date of the software, in years (2026.25).
     """
 
@@ -129,6 +131,7 @@ class Conditions:
     acceptance: Floats
     ttft_limit: Floats
     tpot_limit: Floats
+    e2e_limit: Floats
     date: Floats
 
     def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ class Question:
     chips: int | None = None
     objective: str = "cost"
     engine: str = ""
-    price: str = "contract"
+    price: str = "list"
     weights: str = ""
     kv: str = ""
     top: int = 1

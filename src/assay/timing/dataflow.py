@@ -8,8 +8,8 @@ T(1) / t(1) of them progress at once, and beyond that the busiest stage bounds:
     TPOT = max(T(m) + S u t_c / 2, q t(m) + (B / osl) w)        q m = B,  q <= T(1) / t(1)
     rate = min(B / (TPOT + TTFT / osl), 1 / (t(m) / m + w / osl))
 
-with B sequences in flight, w the stage time of one prompt, u the share of it, t_c that of one chunk. A wafer is
-divisible: every exchange block has a region of its own, so S is their number and n < 1. Symbols,
+with B sequences in flight, w the stage time of one prompt, u the share of it, t_c that of one chunk. A wafer
+is divisible: every exchange block has a region of its own, so S is their number and n < 1. Symbols,
 assumptions, evidence: docs/concepts/dataflow.md. Figures and ranges: data/calibrations/dataflow.yaml.
 """
 
@@ -18,13 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import ArrayLike, NDArray
 
+from assay.catalogue.load import catalogue
 from assay.catalogue.schema import Chip, System
 from assay.errors import BadInput, NoEvidence
 from assay.estimate import Estimate
@@ -40,14 +38,13 @@ from assay.timing.pipeline import (
     decode_pass,
     gather,
     prefill_pass,
+    prompt_flops,
 )
 
 Array = NDArray[np.float64]
 
-#: Prompt rows that pass a stage together: the candidates, of which the fastest is taken.
-CHUNKS = 2.0 ** np.arange(14)
-#: Chips of a group, the candidates.
-GROUPS = 2.0 ** np.arange(9)
+#: Candidates for the prompt rows that pass a stage together, and for the chips of a stage.
+CHUNKS, GROUPS = 2.0 ** np.arange(14), 2.0 ** np.arange(9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,7 @@ class Parameters:
         max_chips: the largest machine described in public.
         sram: usable share of SRAM as (low, value, high).
         figures: name -> (V, 1); see docs/concepts/dataflow.md.
-        basis: rung of `assay.estimate.BASES`.
-        warnings: what is assumed, in sentences.
+        basis, warnings: rung of `assay.estimate.BASES`, and what is assumed, in sentences.
     """
 
     mapping: str
@@ -95,8 +91,7 @@ class DataflowResult:
         compute_utilisation, memory_utilisation, link_utilisation: of peak rates, mean over chips.
         expert_share: share of the resident routed experts that one decode pass reads (1 if there are none).
         memory: bytes: weights, cache, activations, capacity (usable on all chips).
-        basis: rung of `assay.estimate.BASES`.
-        warnings: what is assumed, in sentences.
+        basis, warnings: rung of `assay.estimate.BASES`, and what is assumed, in sentences.
     """
 
     concurrency: Array
@@ -156,8 +151,9 @@ def plan_pipeline(
     Args:
         model: operators, formats and cache.
         system: where it runs; its chip's kind is `dataflow`.
-        isl, osl: input and output tokens.
-        concurrency: sequences in flight; broadcasts with `isl` and `osl` to (P,).
+        isl: input tokens.
+        osl: output tokens.
+        concurrency: sequences in flight; it broadcasts with `isl` and `osl` to (P,).
         chips: size of the machine; None = as many as the model and its cache need, in whole nodes.
         table: figures to use instead of the chip's own (calibration).
 
@@ -187,37 +183,36 @@ def plan_pipeline(
     return _result(ask, machine, needed, held)
 
 
-@lru_cache(maxsize=64)
-def _entry(chip_id: str, generation: str) -> Any:
-    path = Path(__file__).resolve().parents[1] / "catalogue" / "data" / "calibrations" / "dataflow.yaml"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (a safe loader)
-    return data["chips"].get(chip_id) or data["generations"].get(generation) or data["default"]
-
-
 def parameters(chip: Chip) -> Parameters:
     """Return the figures of a dataflow chip, its own or those assumed for any such chip.
 
     Raises:
         NoEvidence: neither the chip's facts nor the calibration has an arithmetic rate.
     """
-    entry = _entry(chip.id, chip.generation)
+    return _parameters(chip.id, chip.name, chip.generation, tuple(sorted(chip.peak_flops.items())))
+
+
+@lru_cache(maxsize=64)
+def _parameters(
+    chip: str, name: str, generation: str, published: tuple[tuple[str, float], ...]
+) -> Parameters:
+    data = catalogue().table("calibrations/dataflow")
+    entry = data["chips"].get(chip) or data["generations"].get(generation) or data["default"]
     assumed = entry.get("peak_flops", {})
-    rates = {name: item["value"] for name, item in assumed.items()} | dict(chip.peak_flops)
-    peak = next((rates[name] for name in entry["arithmetic"] if rates.get(name)), None)
+    rates = {name: item["value"] for name, item in assumed.items()} | dict(published)
+    peak = next((rates[item] for item in entry["arithmetic"] if rates.get(item)), None)
     if not peak:
         raise NoEvidence(
-            f"{chip.name} has no published rate for {' or '.join(entry['arithmetic'])}.",
+            f"{name} has no published rate for {' or '.join(entry['arithmetic'])}.",
             "Add one to its facts (peak_flops).",
         )
     figures = entry["figures"]
-    names = [name for name in figures if name != "sram_share"]
+    names = [item for item in figures if item != "sram_share"]
     columns = {}
-    for name in names:
-        values = np.full((1 + 2 * len(names), 1), float(figures[name]["value"]))
-        row = 1 + 2 * names.index(name)
-        values[row, 0], values[row + 1, 0] = figures[name]["slow"], figures[name]["fast"]
-        columns[name] = values
+    for row, item in enumerate(names):
+        values = np.full((1 + 2 * len(names), 1), float(figures[item]["value"]))
+        values[1 + 2 * row : 3 + 2 * row, 0] = figures[item]["slow"], figures[item]["fast"]
+        columns[item] = values
     sram = figures["sram_share"]
     return Parameters(
         mapping=entry["mapping"],
@@ -229,7 +224,6 @@ def parameters(chip: Chip) -> Parameters:
         basis=figures["step_seconds"]["basis"],
         warnings=tuple(entry.get("warnings", ())),
     )
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +247,6 @@ class _Run:
     rate: Array
     load: Array
     microbatch: Array
-    prompt: Array
-    wait: Array
-    bound: NDArray[np.bool_]
     step: Pass
 
 
@@ -278,8 +269,8 @@ def _split(ask: _Ask) -> Machine:
     blocks = max(ask.work.blocks + ask.work.expert_blocks, 1.0)
     if ask.table.mapping == "regions":
         return _machine(ask, np.full_like(ask.chips, blocks), slice(None))
-    groups = GROUPS[GROUPS <= max(ask.system.domain, 1)][:, None]
-    stages = np.clip(np.floor(ask.chips / groups), 1.0, blocks)
+    groups = GROUPS[max(ask.system.domain, 1) >= GROUPS][:, None]
+    stages = np.minimum(np.ceil(ask.chips / groups), blocks)
     tpot = _run(ask, _machine(ask, stages, slice(0, 1))).tpot
     best = np.take_along_axis(stages, np.argmin(tpot, axis=0)[None, :], axis=0)[0]
     return _machine(ask, best, slice(None))
@@ -288,46 +279,46 @@ def _split(ask: _Ask) -> Machine:
 def _run(ask: _Ask, machine: Machine) -> _Run:
     work, sequences = ask.work, ask.sequences
     shape = np.broadcast_shapes(machine.stages.shape, machine.figures["step_seconds"].shape, sequences.shape)
-    alone = decode_pass(work, machine, np.ones(shape))
-    flight = np.minimum(sequences, np.maximum(alone.total / alone.busy, 1.0))
+    flight = np.ones(shape)
+    for _ in range(4):  # to the fixed point q = T(B / q) / t(B / q)
+        step = decode_pass(work, machine, sequences / flight)
+        flight = np.minimum(sequences, np.maximum(step.total / step.busy, 1.0))
     microbatch = sequences / flight
     step = decode_pass(work, machine, microbatch)
     first, prompt, chunk = _prompt(work, machine, shape)
-    full = flight * step.busy + sequences / ask.osl * prompt
-    quiet = np.maximum(step.total, full)
-    wait = machine.stages * np.minimum(sequences / ask.osl * prompt / quiet, 1.0) * chunk / 2
-    tpot = np.maximum(step.total + wait, full)
-    free = np.maximum(1.0 - flight * step.busy / tpot, 1e-6)
-    ttft = first + prompt * (1.0 / free - 1.0)
+    decode, prompts = flight * step.busy, sequences / ask.osl * prompt
+    wait = machine.stages * prompts / np.maximum(step.total, decode + prompts) * chunk / 2
+    tpot = np.maximum(step.total + wait, decode + prompts)
+    free = np.maximum(1.0 - (1.0 - 1.0 / sequences) * decode / tpot, 1e-6)
+    # a prompt gets what the other sequences leave, and at least one chunk between two of their tokens
+    ttft = first + np.minimum(prompt * (1.0 / free - 1.0), prompt / chunk * decode)
     capacity = 1.0 / (step.busy / microbatch + prompt / ask.osl)
     rate = np.minimum(sequences / (tpot + ttft / ask.osl), capacity)
     load = np.minimum(rate / ask.osl * prompt / free, 1.0)
-    return _Run(tpot, ttft, rate, load, microbatch, prompt, wait, full > step.total + wait, step)
+    return _Run(tpot, ttft, rate, load, microbatch, step)
 
 
 def _prompt(work: Work, machine: Machine, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """Return, for the chunk that makes the first token soonest: time to it, stage time of the prompt, of a chunk.
+    """Return time to the first token, stage time of the prompt, and stage time of one of its chunks.
 
-    The chunks follow one another through the stages: the first crosses all, each other adds the busiest.
+    The chunks follow one another through the stages: the first crosses all, each other adds the busiest. Of
+    the chunk sizes the one with the earliest first token is taken.
     """
-    best: tuple[Array, Array, Array] | None = None
-    for size in CHUNKS:
+    runs = []
+    for size in CHUNKS[np.max(work.isl) * 2 > CHUNKS]:
         chunk = np.broadcast_to(np.minimum(size, work.isl), shape)
         run = prefill_pass(work, machine, chunk)
         chunks = work.isl / chunk
-        found = (run.total + np.maximum(np.ceil(chunks) - 1.0, 0.0) * run.busy, chunks * run.busy, run.busy)
-        if best is None:
-            best = found
-        else:
-            better = found[0] < best[0]
-            best = tuple(np.where(better, new, old) for new, old in zip(found, best, strict=True))  # type: ignore[assignment]
-    if best is None:
-        raise AssertionError("CHUNKS is empty")
-    return best
+        first = run.total + np.maximum(np.ceil(chunks) - 1.0, 0.0) * run.busy
+        runs.append((first, chunks * run.busy, run.busy))
+    columns = [np.stack(column) for column in zip(*runs, strict=True)]
+    best = np.argmin(columns[0], axis=0)[None]
+    first, prompt, chunk = (np.take_along_axis(column, best, axis=0)[0] for column in columns)
+    return first, prompt, chunk
 
 
 def _floors(ask: _Ask) -> tuple[Array, Array, Array]:
-    """Return the least TPOT and TTFT, s, and the greatest output rate, 1/s: peak rates, nothing else, (P,)."""
+    """Return the least TPOT and TTFT, s, and the greatest output rate, 1/s, at peak rates alone, (P,)."""
     work, chip, sequences = ask.work, ask.system.chip, ask.sequences
     bandwidth = ask.chips * chip.spread.get("memory_bandwidth", (0.0, chip.memory_bandwidth))[1]
     arithmetic = ask.chips * ask.table.ceiling
@@ -335,8 +326,7 @@ def _floors(ask: _Ask) -> tuple[Array, Array, Array]:
     kept = (work.decode > 0) * (work.cache * work.seen + work.state)
     moved = (work.weights * used + sequences * kept).sum(axis=(0, 1))
     flops = decode_flops(work, np.ones_like(sequences)).sum(axis=(0, 1))
-    prompt = (work.isl * work.prefill + work.prompt) * (work.flops + work.pair * work.seen_prompt)
-    prompts = prompt.sum(axis=(0, 1))
+    prompts = prompt_flops(work).sum(axis=(0, 1))
     touched = coverage(work.isl * work.prefill + work.prompt, work.experts, work.topk)
     loaded = (work.weights * touched * (work.prefill + work.prompt > 0)).sum(axis=(0, 1))
     tpot = np.maximum(moved / bandwidth, sequences * flops / arithmetic)
@@ -348,16 +338,15 @@ def _floors(ask: _Ask) -> tuple[Array, Array, Array]:
 def _estimate(values: Array, floor: Array, basis: str, *, most: bool = False) -> Estimate:
     """Return row 0 with the interval that the other rows span; each row moves one figure.
 
-    The figures are independent, so their effects add as squares: ln(high / value)^2 = sum ln(x_i / value)^2 over
-    the rows that lie above it, likewise below. With `most`, `floor` is an upper bound.
+    The figures are independent, so their effects add as squares: ln(high / value)^2 is the sum of
+    ln(x_i / value)^2 over the rows above it, likewise below. With `most`, `floor` is an upper bound.
     """
     value = values[0]
     effects = np.log(values / value)
     high = value * np.exp(np.sqrt((np.maximum(effects, 0.0) ** 2).sum(axis=0)))
     low = value * np.exp(-np.sqrt((np.minimum(effects, 0.0) ** 2).sum(axis=0)))
-    if most:
-        return Estimate(np.minimum(value, floor), np.minimum(low, floor), np.minimum(high, floor), floor, basis)
-    return Estimate(np.maximum(value, floor), np.maximum(low, floor), np.maximum(high, floor), floor, basis)
+    bound = np.minimum if most else np.maximum
+    return Estimate(bound(value, floor), bound(low, floor), bound(high, floor), floor, basis)
 
 
 #: Part of a token's time -> what limits it.
@@ -381,10 +370,10 @@ def _result(ask: _Ask, machine: Machine, needed: Array, held: Mapping[str, Array
     microbatch = run.microbatch[0]
     flops = decode_flops(work, np.ones_like(sequences)).sum(axis=(0, 1))
     moved = decode_bytes(work, microbatch).sum(axis=(0, 1)) / microbatch
-    prompt = ((work.isl * work.prefill + work.prompt) * (work.flops + work.pair * work.seen_prompt)).sum(axis=(0, 1))
+    prompts = prompt_flops(work).sum(axis=(0, 1))
     each = run.rate[0] / ask.chips
     shares = coverage(microbatch * work.decode[routed], work.experts[routed], work.topk[routed])
-    link = max(machine.link, 1.0)
+    sent = 2 * work.sent * (1 + work.isl / ask.osl)
     return DataflowResult(
         concurrency=sequences,
         chips=ask.chips,
@@ -400,9 +389,9 @@ def _result(ask: _Ask, machine: Machine, needed: Array, held: Mapping[str, Array
         prefill_load=run.load[0],
         limited_by=np.array(list(LIMITS.values()))[largest],
         parts=parts,
-        compute_utilisation=each * (flops + prompt / ask.osl) / table.peak,
+        compute_utilisation=each * (flops + prompts / ask.osl) / table.peak,
         memory_utilisation=each * moved / ask.system.chip.memory_bandwidth,
-        link_utilisation=np.minimum(each * 2 * work.sent * (1 + work.isl / ask.osl) / link, 1.0),
+        link_utilisation=np.minimum(each * sent / max(machine.link, 1.0), 1.0),
         expert_share=shares.mean(axis=(0, 1)) if np.any(routed) else np.ones_like(sequences),
         memory=dict(held),
         basis=table.basis,

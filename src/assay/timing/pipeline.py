@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 #: Bytes of an activation element in SRAM and on the fabric.
 ACTIVATION_BYTES = 2.0
 #: Weights wider than this many bytes per element, and operators that say so, need 16-bit arithmetic.
-WIDE_BYTES = 1.5
+WIDE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,11 @@ class Pass:
 
 
 def gather(
-    operators: Sequence[Operator], weight_bytes_of: Mapping[str, float], kv_format: str, isl: Array, osl: Array
+    operators: Sequence[Operator],
+    weight_bytes_of: Mapping[str, float],
+    kv_format: str,
+    isl: Array,
+    osl: Array,
 ) -> Work:
     """Collect the operators of a model into arrays.
 
@@ -115,7 +119,8 @@ def gather(
         operators: unsharded operators of a forward pass.
         weight_bytes_of: weight group -> bytes per stored element; 2 where a group is missing.
         kv_format: key of `Operator.cache_bytes` and `state_bytes`; `bf16` where it is missing.
-        isl, osl: input and output tokens, (P,).
+        isl: input tokens, (P,).
+        osl: output tokens, (P,).
     """
     kernels = [item for item in operators if item.kind != "exchange"]
     joins = [item for item in operators if item.kind == "exchange"]
@@ -134,7 +139,7 @@ def gather(
         prefix=count * _column([item.prefix_flops for item in kernels]),
         experts=_column([item.experts if item.kind == "experts" else 0 for item in kernels]),
         topk=_column([item.topk for item in kernels]),
-        wide=_column([k.compute == "bf16" or b > WIDE_BYTES for k, b in zip(kernels, element, strict=True)]) > 0,
+        wide=_column([k.compute == "bf16" or b > WIDE for k, b in zip(kernels, element, strict=True)]) > 0,
         decode=_column([item.decode_rows for item in kernels]),
         prefill=_column([item.prefill_rows for item in kernels]),
         prompt=_column([item.prompt_rows for item in kernels]),
@@ -157,7 +162,7 @@ def _of(table: Mapping[str, float], kv_format: str) -> float:
     return float(table.get(kv_format, table.get("bf16", 0.0))) if table else 0.0
 
 
-def visible(start: Array, end: Array, cap: ArrayLike, stride: ArrayLike) -> Array:
+def visible(start: Array, end: Array, cap: Array, stride: Array) -> Array:
     """Return the mean over contexts t in [start, end] of min(t / stride, cap), positions."""
     low, high = start / stride, end / stride
     under = np.minimum(low, cap), np.minimum(high, cap)
@@ -168,21 +173,21 @@ def visible(start: Array, end: Array, cap: ArrayLike, stride: ArrayLike) -> Arra
     return np.asarray(np.where(span > 0, mean, under[0]))
 
 
-def coverage(rows: ArrayLike, experts: ArrayLike, topk: ArrayLike) -> Array:
-    """Return the expected share of `experts` that `rows` tokens visit, 1 - (1 - k / E)^rows; 1 without any."""
-    share = np.where(np.asarray(experts) > 0, np.asarray(topk) / np.maximum(experts, 1.0), 1.0)
-    return np.asarray(-np.expm1(np.asarray(rows) * np.log1p(-np.minimum(share, 1 - 1e-12))))
+def coverage(rows: Array, experts: Array, topk: Array) -> Array:
+    """Return the expected share of experts that `rows` tokens visit, 1 - (1 - k / E)^rows; 1 without any."""
+    share = np.where(experts > 0, topk / np.maximum(experts, 1.0), 1.0)
+    return np.asarray(-np.expm1(rows * np.log1p(-np.minimum(share, 1 - 1e-12))))
 
 
-def busiest_group(experts: ArrayLike, groups: ArrayLike, share: ArrayLike) -> Array:
+def busiest_group(experts: float, groups: ArrayLike, share: ArrayLike) -> Array:
     """Return the expected number of active experts in the busiest of `groups` that share `experts` evenly.
 
     Each expert is active with probability `share`, independently: with F the binomial distribution over the
     E / G experts of one group, E[max] = sum_x (1 - F(x)^G). Example: 8 of 384 experts active, 64 groups of
-    6: 1.36, though the mean is 0.125; the other groups idle.
+    6: 1.34, though the mean is 0.125; the other groups idle.
     """
-    number = np.minimum(groups, experts)
-    size = np.round(np.asarray(experts, dtype=np.float64) / number)
+    number = np.minimum(np.asarray(groups, dtype=np.float64), experts)
+    size = np.round(experts / number)
     active = np.clip(np.asarray(share, dtype=np.float64), 0.0, 1 - 1e-9)
     mass = np.exp(size * np.log1p(-active))
     below, total = mass, 1.0 - mass**number
@@ -193,15 +198,23 @@ def busiest_group(experts: ArrayLike, groups: ArrayLike, share: ArrayLike) -> Ar
     return np.asarray(total)
 
 
-def decode_bytes(work: Work, rows: ArrayLike) -> Array:
+def decode_bytes(work: Work, rows: Array) -> Array:
     """Return bytes read by each operator in a decode pass of `rows` sequences, (K, V, P)."""
-    used = coverage(rows * work.decode, work.experts, work.topk) * (work.decode > 0)
-    return np.asarray(work.weights * used + rows * (work.decode * work.row_bytes + (work.decode > 0) * (work.cache * work.seen + work.state)))
+    runs = work.decode > 0
+    used = coverage(rows * work.decode, work.experts, work.topk)
+    kept = work.cache * work.seen + work.state
+    return np.asarray(runs * (work.weights * used + rows * (work.decode * work.row_bytes + kept)))
 
 
-def decode_flops(work: Work, rows: ArrayLike) -> Array:
+def decode_flops(work: Work, rows: Array) -> Array:
     """Return FLOPs of each operator in a decode pass of `rows` sequences, (K, V, P)."""
     return np.asarray(rows * work.decode * (work.flops + work.pair * work.seen))
+
+
+def prompt_flops(work: Work) -> Array:
+    """Return FLOPs of each operator over a whole prompt without cached prefix, (K, 1, P)."""
+    rows = work.isl * work.prefill + work.prompt
+    return np.asarray(rows * (work.flops + work.pair * work.seen_prompt))
 
 
 def decode_pass(work: Work, machine: Machine, rows: Array) -> Pass:
@@ -254,9 +267,10 @@ def _placement(work: Work, machine: Machine, share: Array) -> Array:
     slow = np.ones(shape)
     for index in np.flatnonzero(routed[:, 0, 0]):
         experts = float(work.experts[index, 0, 0])
-        places = np.full_like(machine.group, experts) if machine.divisible else np.minimum(machine.group, experts)
+        chips = np.full_like(machine.group, experts) if machine.divisible else machine.group
+        places = np.clip(chips, 1.0, experts)
         used = share[index]
-        whole = busiest_group(experts, np.maximum(places, 1.0), used) * places / (experts * used)
+        whole = busiest_group(experts, places, used) * places / (experts * used)
         slow[index] = spread + (1.0 - spread) * np.maximum(whole, 1.0)
     return slow
 
@@ -280,5 +294,6 @@ def _fabric(work: Work, machine: Machine, rows: Array) -> tuple[Array, Array, Ar
     far = 2.0 * (nodes - 1.0) / nodes / inside / (link * figures["global_share"])
     wire = rows * work.sent * (near + far)
     hops = 2.0 * (inside > 1.0) + 6.0 * (nodes > 1.0)
-    across = np.where(stages > 1, stages, 0.0) * (figures["hop_seconds"] + row / (np.maximum(group, 1.0) * link))
+    crossing = figures["hop_seconds"] + row / (np.maximum(group, 1.0) * link)
+    across = np.where(stages > 1, stages, 0.0) * crossing
     return wire, hops, across

@@ -28,13 +28,13 @@ def floor_seconds(
 
     All arguments broadcast.
     """
-    compute = np.asarray(flops, dtype=np.float64) / peak
-    return np.maximum(compute, np.asarray(moved, dtype=np.float64) / bandwidth)
+    compute = _array(flops) / _array(peak)
+    return np.asarray(np.maximum(compute, _array(moved) / _array(bandwidth)))
 
 
 def message_floor(sent: ArrayLike, link: ArrayLike) -> NDArray[np.float64]:
     """Return the least time of a message of `sent` bytes over a link of `link` B/s one way, s."""
-    return np.asarray(sent, dtype=np.float64) / link
+    return np.asarray(_array(sent) / _array(link))
 
 
 def kernel_seconds(
@@ -61,9 +61,13 @@ def kernel_seconds(
         rows_half: rows at which half of `compute_rate` is reached.
         overhead: fixed cost of a kernel, s.
     """
-    fill = 1.0 + np.asarray(rows_half, dtype=np.float64) / np.maximum(rows, 1.0)
-    compute = np.asarray(flops, dtype=np.float64) * fill / compute_rate
-    memory = np.asarray(moved, dtype=np.float64) / memory_rate
+    fill = 1.0 + _array(rows_half) / np.maximum(_array(rows), 1.0)
+    compute = _array(flops) * fill / _array(compute_rate)
+    memory = _array(moved) / _array(memory_rate)
     long, short = np.maximum(compute, memory), np.minimum(compute, memory)
     ratio = np.divide(short, long, out=np.zeros_like(long), where=long > 0)
-    return np.asarray(long * (1.0 + ratio**ORDER) ** (1.0 / ORDER) + overhead)
+    return np.asarray(long * (1.0 + ratio**ORDER) ** (1.0 / ORDER) + _array(overhead))
+
+
+def _array(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)

@@ -6,13 +6,13 @@ Each is a file of `catalogue/data/workloads`, every figure with its source; user
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.catalogue.compiled import DATA, section
+from assay.catalogue.compiled import section
+from assay.catalogue.load import catalogue
 from assay.errors import BadFact, BadInput, UnknownName
 from assay.units import parse_quantity, tokens
 
@@ -88,9 +88,10 @@ def workloads(extra: Sequence[Path] = ()) -> tuple[str, ...]:
 
 def _files(extra: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
     """Return workload -> file; a file of the user's replaces assay's own of the same name."""
-    own = [Path(folder) for folder in os.environ.get("ASSAY_FACTS", "").split(os.pathsep) if folder]
-    folders = [DATA, *(root for root in (*own, *extra) if (root / "workloads").is_dir())]
-    return {Path(path).stem: file for root in folders for path, file in section("workloads", root).items()}
+    known = catalogue(extra)
+    names = {Path(path).stem for path in section("workloads")}
+    names |= {path.stem for folder in known.extra for path in (folder / "workloads").glob("*.y*ml")}
+    return {name: known.table(f"workloads/{name}") for name in names}
 
 
 def _share(file: Mapping[str, Any]) -> float:

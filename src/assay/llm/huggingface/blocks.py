@@ -14,6 +14,7 @@ ROUTED = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_exper
 TOPK = ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k", "moe_top_k")
 SHARED = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
 MTP = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers")
+CONTEXT = ("max_position_embeddings", "n_positions", "model_max_length", "max_sequence_length", "seq_length")
 #: More layers than any model has.
 MOST_LAYERS = 10_000
 
@@ -28,7 +29,7 @@ def skeleton(fields: Fields, *, tie: bool = False) -> Arch:
         "vocab": fields.whole("vocab_size"),
         "num_layers": layers,
         "tie": fields.flag("tie_word_embeddings", default=tie),
-        "max_context": fields.whole("max_position_embeddings", "n_positions", default=0, zero=True),
+        "max_context": fields.whole(*CONTEXT, default=0, zero=True),
     }
 
 
@@ -83,7 +84,9 @@ def mla(fields: Fields, arch: Arch, *, q_lora: int | None = 1536, prefix: str = 
     return block
 
 
-def moe(fields: Fields, *, width: Sequence[str] = ("moe_intermediate_size",), topk: int | None = None) -> Arch:
+def moe(
+    fields: Fields, *, width: Sequence[str] = ("moe_intermediate_size",), topk: int | None = None
+) -> Arch:
     """Return the shapes of a mixture of experts whose shared experts are as wide as the routed ones."""
     routed = fields.whole(*ROUTED)
     chosen = fields.whole(*TOPK, default=topk)
@@ -118,7 +121,10 @@ def sparse_layers(fields: Fields, layers: int, *, first: int = 0) -> list[bool]:
     freq = fields.get("moe_layer_freq")
     kinds = fields.items("mlp_layer_types")
     if kinds is not None:
-        return [_word(kind, {"sparse": True, "dense": False}, fields, "mlp_layer_types") for kind in _fit(kinds, layers)]
+        return [
+            _word(kind, {"sparse": True, "dense": False}, fields, "mlp_layer_types")
+            for kind in _fit(kinds, layers)
+        ]
     flags = fields.items("is_moe_layer")
     if flags is not None:
         return [bool(flag) for flag in _fit(flags, layers)]

@@ -17,25 +17,36 @@ from assay.llm.blocks import number
 COUNTS = re.compile(
     r"expert|head|rank|layer|dim|size|window|conv|state|latent|kv|lora|index|hyper|engram|ngram|sparse|mtp|nextn"
 )
-#: Names that match `COUNTS` by accident: positions, losses, kernels, training, vision and bookkeeping.
+#: Names that match `COUNTS` by accident.
 HARMLESS = re.compile(
-    r"^(num_)?(ep|tp|block|chunk|batch|micro|block_sparse)_?size$|rope|rotary|epsilon|_eps$|dropout|drop_rate|drop$"
-    r"|initializer|_init|loss|coef|scal(e|ing)|dtype|_token|token_|softcap|temperature|jitter|version|vision|image"
-    r"|audio|video|pad_|pretrain|_parallel|parallel_|hidden_act|activation|act_fn|return_dict|use_cache|output_"
-    r"|_cache_|cache_implementation|norm_topk|chunk_size|scoring|aux|balanc|capacity|gradient|checkpoint|kernels"
-    r"|prun|beam|penalty|is_|add_cross|cross_att|problem|finetun|num_labels|mamba_ssm|kv_cache|unpadded|magnitude"
-    r"|grouped_?gemm|group_limited|renormaliz|norm_head|_overlap|interleaved?$|max_window|layer_norm|layernorm|norm_eps"
-    r"|time_step|residual_in_fp32|expand$|_version|original_max|llama_4|state_dict|logits|query_pre|qk_nope_head_dim_"
-    r"|max_seq|seq_length|sequence_length|attn_type_implementation|moe_router_|router_dtype|sink_init|share_for_mtp"
-    r"|swiglu|make_.*divisible|split_ngram|always_select|mup|multiplier|rescale|embedding_size_per|freeze|_impl$"
-    r"|recompute|fused?_|use_flash|flash_|deterministic|alibi|position_embedding_type|truncat|fp32|bf16|moe_dispatch"
+    "|".join(
+        (
+            # parallelism, kernels, training
+            r"^(num_)?(ep|tp|block|chunk|batch|micro)_?size$",
+            r"dropout|drop_rate|drop$|initializer|_init$|loss|coef|pretrain|_?parallel|gradient|checkpoint|kernels",
+            r"finetun|recompute|fused?_|flash|deterministic|freeze|_impl$|grouped_?gemm|_overlap|dispatch|rescale",
+            # positions, norms, scales, number formats
+            r"rope|rotary|epsilon|_eps$|scal(e|ing)|dtype|softcap|temperature|jitter|original_max|llama_4|alibi",
+            r"layer_?norm|norm_head|norm_topk|norm_expert|residual_in_fp32|magnitude|mup|multiplier|query_pre|fp32",
+            r"time_step|swiglu|hidden_act|activation|act_fn|logits|position_embedding_type",
+            # vision, audio, tokens, generation
+            r"_token|token_|vision|image|audio|video|pad_|unpadded|use_cache|output_|cache_implementation|beam",
+            r"penalty|is_|add_cross|cross_att|problem|num_labels|truncat|return_dict|prun|classification",
+            # routing that changes no count, lengths
+            r"scoring|aux|balanc|capacity|moe_router_|group_limited|renormaliz|chunk_size|max_window|max_seq",
+            r"seq_length|sequence_length|always_select|share_for_mtp|split_ngram|make_.*divisible|interleaved?$",
+        )
+    )
 )
 #: Fields of any configuration that never change counts although their names match.
 NEVER = frozenset(
-    "max_position_embeddings model_type hidden_size_per_head sequence_parallel vocab_size_per_layer_input qk_head_dim"
-    " max_window_layers num_key_value_groups pretraining_tp head_dtype moe_layer_recompute layer_idx use_mamba_kernels"
-    " use_bidirectional_attention mlp_layer_types_ num_attention_groups_ final_hidden_layernorm norm_before_gate"
-    " sliding_window_size num_experts_per_group num_expert_group n_group topk_group moe_shared_expert_overlap".split()
+    {
+        *("intermediate_size", "mlp_intermediate_size", "max_window_layers", "max_position_embeddings"),
+        *("num_key_value_groups", "qk_head_dim", "layer_idx", "sliding_window_size", "num_expert_group"),
+        *("num_experts_per_group", "vocab_size_per_layer_input", "use_bidirectional_attention", "expand"),
+        *("mamba_ssm_cache_dtype", "kv_cache_dtype", "kv_cache_quant_algo", "mtp_hidden_states_first"),
+        *("chain_hidden_post_norm", "mtp_local_layer_ids", "attention_method", "num_media_embeds"),
+    }
 )
 
 
@@ -57,6 +68,10 @@ class Fields:
         self._read.update(names)
         return any(name in self._data for name in names)
 
+    def default(self, values: Mapping[str, Any]) -> None:
+        """Fill in class defaults for fields that are absent."""
+        self._data = dict(values) | {key: value for key, value in self._data.items() if value is not None}
+
     def known(self, *names: str) -> None:
         """Mark fields as understood: they do not change counts in this class of model."""
         self._read.update(names)
@@ -72,7 +87,9 @@ class Fields:
         value = self.get(*names)
         if value is None:
             if default is None:
-                raise BadInput(f"{self.where} lacks {names[0]!r}.", "It is needed to count this architecture.")
+                raise BadInput(
+                    f"{self.where} lacks {names[0]!r}.", "It is needed to count this architecture."
+                )
             return default
         if isinstance(value, list) and value and all(item == value[0] for item in value):
             value = value[0]
@@ -136,7 +153,7 @@ class Fields:
                 continue
             if COUNTS.search(name) and not HARMLESS.search(name):
                 raise UnknownArchitecture(
-                    f"{self.where} has the field {name!r} ({_short(value)}), which assay does not know for {kind}.",
+                    f"{self.where} has the field {name!r} ({_short(value)}), unknown for {kind}.",
                     "Remove it if it changes neither weights, caches nor work.",
                 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from typing import Any
 
 from assay.measure import naming
 from assay.measure.layouts import Deployed, deployed, number
@@ -22,15 +22,15 @@ _LATENCIES = {
     "ttft_ms_mean": "ttft",
     "ttft_ms_p50": "ttft_median",
     "ttft_ms_p99": "ttft_p99",
+    "e2e_ms_mean": "e2e",
     "e2e_ms_p50": "e2e_median",
 }
 _KEPT = ("tok_s_per_gpu", "tok_s_per_gpu_basis", "tok_s_per_user", "output_tok_s_total", "input_tok_s_total",
          "total_tok_s", "joules_per_output_token", "power_w_per_gpu", *_LATENCIES)  # fmt: skip
-_STATIC = ("static batch", "offline latency", "llama-bench", "batched-bench", "batch-1", "real time", "1-token run",
-           "fixed batch")  # fmt: skip
+_STATIC = ("static batch", "offline latency", "llama-bench", "batched-bench", "batch-1", "real time",
+           "1-token run", "fixed batch")  # fmt: skip
 _REQUESTS = re.compile(r"(\d[\d,]*) (?:requests|prompts)")
 _ACCEPTED = re.compile(r"accept(?:ance)?(?: length)? (\d+(?:\.\d+)?)", re.IGNORECASE)
-_SHARE_RATIO = 0.8  # InferenceX draws lengths uniformly from [0.8 L, L]
 
 
 def records(rows: Iterable[tuple[int, Mapping[str, str]]]) -> list[Record]:
@@ -83,6 +83,9 @@ def _record(line: int, row: Mapping[str, str]) -> Record:
         problem = "number of chips not stated"
     phase = row.get("phase") or "e2e"
     conditions = _conditions(row, phase)
+    batch = number(row.get("batch_per_gpu"))
+    if batch and where.chips and not {"concurrency", "rate"} & set(conditions):
+        conditions["concurrency"] = batch * where.chips
     problem = problem or _missing(conditions, phase)
     formats = naming.formats(row.get("quant") or "", row.get("kv_dtype") or "")
     speculation, drafts, accepted = speculative(row.get("spec_decoding") or "")
@@ -166,13 +169,15 @@ def _conditions(row: Mapping[str, str], phase: str) -> dict[str, float]:
     if hit:
         out["cached"] = min(max(float(hit[0]), 0.0), 1.0)
     workload = row.get("workload") or ""
-    if "InferenceX" in workload and "fixed-length" in workload:
-        low, high = _SHARE_RATIO, 1.0
-        mean = (low + high) / 2
-        out |= {name: out[name] * mean for name in ("isl", "osl") if name in out}
-        out["spread"] = (high - low) / (high + low)
-        if "concurrency" in out:
-            out["requests"] = 10 * out["concurrency"]
+    rule = next(
+        (item for item in naming.table()["workloads"] if all(word in workload for word in item["words"])),
+        None,
+    )
+    if rule:
+        inferencex(out, rule)
+    for name in ("requests", "acceptance", "spread"):
+        if (value := number(row.get(name))) is not None:
+            out[name] = value
     if count := _REQUESTS.search(workload):
         out["requests"] = float(count[1].replace(",", ""))
     if phase == "decode" and "isl" not in out:
@@ -180,6 +185,22 @@ def _conditions(row: Mapping[str, str], phase: str) -> dict[str, float]:
     if (year := years(row.get("date") or "")) is not None:
         out["date"] = year
     return out
+
+
+def inferencex(conditions: dict[str, float], rule: Mapping[str, Any]) -> None:
+    """Turn the nominal lengths of a load generator that draws them from [ratio x L, L] into means, in place.
+
+    Args:
+        conditions: isl and osl as the generator was told, changed here; also sets spread and requests.
+        rule: `range_ratio`, and `requests_per_concurrency` of the run.
+    """
+    low = float(rule["range_ratio"])
+    for name in ("isl", "osl"):
+        if name in conditions:
+            conditions[name] *= (low + 1.0) / 2
+    conditions["spread"] = (1.0 - low) / (1.0 + low)
+    if "concurrency" in conditions:
+        conditions["requests"] = float(rule["requests_per_concurrency"]) * conditions["concurrency"]
 
 
 def years(date: str) -> float | None:
@@ -239,13 +260,13 @@ def _per_chip(
     if stated and kind == wanted.split("_", 1)[0]:
         if "decode GPU" in basis and where.pool is not None and where.chips:
             return stated * where.pool.chips / where.chips
-        return stated if "NPU (2 dies)" not in basis else stated
+        return stated
     total = number(row.get(wanted))
     return total / where.chips if total and where.chips else None
 
 
 def _flags(row: Mapping[str, str], where: Deployed) -> tuple[str, ...]:
-    flags = [*where.flags]
+    flags = [*where.flags, *filter(None, (row.get("flags") or "").split(","))]
     if row.get("qa_flag"):
         flags += re.split(r"[;, ]+", row["qa_flag"])
     if row.get("evidence_class") == "ci-baseline":
@@ -253,8 +274,3 @@ def _flags(row: Mapping[str, str], where: Deployed) -> tuple[str, ...]:
     if "synthetic" in (row.get("spec_decoding") or "").lower():
         flags.append("synthetic_acceptance")
     return tuple(dict.fromkeys(flags))
-
-
-def filled(record: Record, setting: Setting) -> Record:
-    """Return a record that a user's own statement of the setting makes answerable."""
-    return replace(record, setting=setting, problem="")

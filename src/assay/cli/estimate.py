@@ -1,0 +1,69 @@
+"""`assay estimate`: one deployment at one load, and with --explain its steps by operator."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from assay.cli.flags import Count, Facts, Lengths, Name, Rate
+from assay.cli.plan import write
+from assay.cli.question import ask
+from assay.errors import BadInput
+from assay.plan import estimate as predict
+
+_USUAL = Lengths()
+
+
+def estimate(  # noqa: PLR0913 - one argument a flag
+    model: Name,
+    /,
+    *,
+    lengths: Lengths = _USUAL,
+    on: Name,
+    layout: Name = "auto",
+    concurrency: Count | None = None,
+    rate: Rate | None = None,
+    weights: Name | None = None,
+    kv: Name | None = None,
+    engine: Name | None = None,
+    price: Literal["own", "contract", "list", "spot"] = "list",
+    facts: Facts | None = None,
+    explain: bool = False,
+    json: bool = False,
+    csv: Name | None = None,
+) -> int:
+    """Predict one deployment at one load.
+
+    Args:
+        model: name, Hugging Face id, or path of a config.json.
+        lengths: what a request looks like.
+        on: system.
+        layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2.
+        concurrency: requests in flight.
+        rate: requests per second, instead of a concurrency.
+        weights: weight format: native, bf16, fp8, fp4, int4.
+        kv: KV cache format: bf16, fp8.
+        engine: serving engine: vllm, sglang, trtllm.
+        price: which prices count.
+        facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
+        explain: show the decode step and the prefill by operator: FLOPs, bytes, seconds, bound.
+        json: write the answer as JSON.
+        csv: write the row as CSV, into a file or, without one, to standard output.
+    """
+    if rate is not None and concurrency is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
+    folders = tuple(facts or ())
+    question = ask(
+        model,
+        lengths,
+        facts=folders,
+        limits=False,
+        rate=rate,
+        concurrency=concurrency,
+        weights=weights,
+        kv=kv,
+        engine=engine,
+        price=price,
+    )
+    found = predict(question, on, layout, explain=explain, facts=folders)
+    write(found, json=json, csv=csv, page="estimate")
+    return 0
