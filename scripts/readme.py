@@ -95,6 +95,7 @@ def draw() -> None:
         )
         console.print(Text.from_ansi(output.rstrip()))
         svg = console.export_svg(title="assay plan kimi-k2", unique_id="assay")
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     svg = svg.replace("Fira Code, monospace", "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from assay.cli import VERBS, run
 from assay.estimate import BASES, Estimate
 from assay.llm.layout import Layout
 from assay.study.answer import FIGURES, SCHEMA, Answer, Refusal, Row
@@ -43,5 +46,13 @@ def test_the_json_page_is_of_this_version() -> None:
     assert all(f"`{basis}`" in JSON_PAGE for basis in BASES)
 
 
-def test_the_command_page_names_objectives_and_prices() -> None:
-    assert not missing(OBJECTIVES + PRICES, CLI_PAGE)
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_command_page_names_every_flag(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, "--help"]) == 0
+    flags = set(re.findall(r"(?<![\w-])--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    assert flags >= {"--json"}
+    assert not {flag for flag in flags if not re.search(rf"`[^`]*{flag}\b", CLI_PAGE)}
+
+
+def test_the_command_page_names_verbs_objectives_and_prices() -> None:
+    assert not missing(OBJECTIVES + PRICES + tuple(VERBS), CLI_PAGE)

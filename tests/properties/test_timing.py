@@ -21,7 +21,9 @@ GENERATIONS = ("ampere", "hopper", "blackwell", "blackwell-ultra", "rubin", "ada
 work = st.floats(1.0, 1e16)
 rate = st.floats(1e9, 1e17)
 size = st.floats(1.0, 1e11)
-names = st.sampled_from(["h100-sxm", "b200-sxm", "gb300-nvl72-gpu", "mi300x", "tpu-v7-ironwood", "ascend-910c"])
+names = st.sampled_from(
+    ["h100-sxm", "b200-sxm", "gb300-nvl72-gpu", "mi300x", "tpu-v7-ironwood", "ascend-910c"]
+)
 
 
 @st.composite
@@ -67,7 +69,7 @@ def test_no_kernel_beats_the_roofline(name: str, fmt: str, flops: float, moved: 
 
 
 @given(work, size, st.floats(1.0, 1e6), rate, rate, st.floats(0.0, 1e3), st.floats(1.0, 10.0))
-def test_more_work_is_never_faster_and_a_better_chip_never_slower(  # noqa: PLR0913
+def test_more_work_is_never_faster_and_a_better_chip_never_slower(
     flops: float, moved: float, rows: float, compute: float, memory: float, half: float, factor: float
 ) -> None:
     base = kernel_seconds(flops, moved, rows, compute_rate=compute, memory_rate=memory, rows_half=half)
@@ -108,6 +110,8 @@ def test_messages(system: System, op: str, ranks: int, payload: float, factor: f
 
 @given(systems(), st.sampled_from(OPERATIONS), size)
 def test_more_ranks_are_never_faster_behind_one_switch(system: System, op: str, payload: float) -> None:
-    ranks = np.unique(np.minimum(np.array([1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 72, 200]), system.domain))
+    ranks = np.unique(
+        np.minimum(np.array([1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 72, 200]), system.domain)
+    )
     seconds = link(system, op, ranks).seconds(payload)
     assert np.all(np.diff(seconds) >= -1e-12 * seconds[1:])

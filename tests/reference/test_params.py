@@ -29,7 +29,12 @@ MODELS = {
     "qwen3-30b-a3b": (30_532_122_624, 3_041_867_776, 0, ""),
     "gemma-3-4b": (3_880_263_168, 3_880_263_168, 0, "vision tower"),
     "deepseek-v3": (671_026_404_352, 36_625_603_584, 11_610_067_968, "copies of embedding and head for MTP"),
-    "deepseek-v3.2": (671_877_929_216, 37_477_128_448, 11_624_027_392, "copies of embedding and head for MTP"),
+    "deepseek-v3.2": (
+        671_877_929_216,
+        37_477_128_448,
+        11_624_027_392,
+        "copies of embedding and head for MTP",
+    ),
     "kimi-k2.5": (1_026_408_209_408, 31_687_072_768, 0, "vision tower"),
     "gpt-oss-20b": (20_914_757_184, 3_608_307_264, 0, ""),
     "qwen3-next-80b-a3b": (79_674_391_296, 3_563_764_480, 0, "an MTP module its configuration does not name"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import nan
+from typing import Any
 
 import pytest
 
@@ -108,3 +110,24 @@ def kimi(make_row: Callable[..., Row]) -> Answer:
             "prices": "2026-07",
         },
     )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, kimi: Answer) -> list[Question]:
+    """Answer every question of the command line with the same answer, and keep the questions."""
+    import assay.cli.estimate
+    import assay.cli.plan
+
+    seen: list[Question] = []
+
+    def answer(question: Question, **_: Any) -> Answer:
+        seen.append(question)
+        return replace(kimi, question=question)
+
+    def estimate(question: Question, system: str, layout: str, **_: Any) -> Answer:
+        seen.append(replace(question, platforms=(system, layout)))
+        return replace(kimi, question=question, rows=kimi.rows[:1])
+
+    monkeypatch.setattr(assay.cli.plan, "answer", answer)
+    monkeypatch.setattr(assay.cli.estimate, "predict", estimate)
+    return seen

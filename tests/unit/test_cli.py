@@ -36,29 +36,7 @@ NAMES = {"platform", "system", "chips", "deployment", "fits", "limited_by", "bas
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 
 
-class Asked(list[Question]):
-    """The questions that reached `assay.plan`."""
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, kimi: Answer) -> Asked:
-    """Answer every question with the same answer."""
-    seen = Asked()
-
-    def answer(question: Question, **_: Any) -> Answer:
-        seen.append(question)
-        return replace(kimi, question=question)
-
-    def estimate(question: Question, system: str, layout: str, **_: Any) -> Answer:
-        seen.append(replace(question, platforms=(system, layout)))
-        return replace(kimi, question=question, rows=kimi.rows[:1])
-
-    monkeypatch.setattr(assay.cli.plan, "answer", answer)
-    monkeypatch.setattr(assay.cli.estimate, "predict", estimate)
-    return seen
-
-
-def test_plan_prints_the_page(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_prints_the_page(asked: list[Question], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", "kimi-k2"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("kimi-k2-instruct  1.03 T parameters")
@@ -67,7 +45,7 @@ def test_plan_prints_the_page(asked: Asked, capsys: pytest.CaptureFixture[str]) 
     assert asked[0] == Question("kimi-k2", isl=1155, osl=211, ttft=2.0, tpot=0.03, workload="chat")
 
 
-def test_flags_become_si(asked: Asked) -> None:
+def test_flags_become_si(asked: list[Question]) -> None:
     line = (
         "plan deepseek-r1 --on h200,b200 --on mi355x --isl 4k --osl 1000 --cached 90% --ttft 500ms"
         " --tpot 30ms --rate 300/min --chips 16 --objective energy --engine vllm --price own --weights fp8"
@@ -109,13 +87,13 @@ def test_flags_become_si(asked: Asked) -> None:
         ("--tpot 10ms", (1155, 211, 0.0, 2.0, 0.01, "chat")),
     ],
 )
-def test_workload_and_limits(asked: Asked, flags: str, expected: tuple[Any, ...]) -> None:
+def test_workload_and_limits(asked: list[Question], flags: str, expected: tuple[Any, ...]) -> None:
     assert run(["plan", "kimi-k2", *flags.split()]) == 0
     found = asked[0]
     assert (found.isl, found.osl, found.cached, found.ttft, found.tpot, found.workload) == expected
 
 
-def test_json_contract(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contract(asked: list[Question], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", "kimi-k2", "--on", "all", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert asked[0].platforms == ()
@@ -128,7 +106,9 @@ def test_json_contract(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("flags", [["--csv"], ["--csv", "-"]])
-def test_csv_to_standard_output(asked: Asked, capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+def test_csv_to_standard_output(
+    asked: list[Question], capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
     assert run(["plan", "kimi-k2", *flags]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("platform,system,chips,deployment,")
@@ -136,7 +116,7 @@ def test_csv_to_standard_output(asked: Asked, capsys: pytest.CaptureFixture[str]
 
 
 def test_csv_into_a_file_beside_the_page(
-    asked: Asked, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    asked: list[Question], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run(["plan", "kimi-k2", "--csv", str(tmp_path / "rows.csv")]) == 0
     assert (tmp_path / "rows.csv").read_text(encoding="utf-8").count("\n") == 6
@@ -144,7 +124,7 @@ def test_csv_into_a_file_beside_the_page(
 
 
 def test_nothing_meets_the_slo_is_three(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, kimi: Answer, capsys: pytest.CaptureFixture[str]
+    asked: list[Question], monkeypatch: pytest.MonkeyPatch, kimi: Answer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
         assay.cli.plan, "answer", lambda question, **_: replace(kimi, question=question, rows=kimi.rows[-1:])
@@ -157,7 +137,7 @@ def test_nothing_meets_the_slo_is_three(
 
 
 def test_does_not_fit_is_three(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    asked: list[Question], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: Any, **__: Any) -> Answer:
         raise DoesNotFit("TP8 needs 130 GB a chip, 127 GB are free.", "Use 16 chips.")
@@ -167,78 +147,14 @@ def test_does_not_fit_is_three(
     assert capsys.readouterr().err == "assay: TP8 needs 130 GB a chip, 127 GB are free. Use 16 chips.\n"
 
 
-def test_estimate_has_no_limits_and_explains(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_estimate_has_no_limits_and_explains(
+    asked: list[Question], capsys: pytest.CaptureFixture[str]
+) -> None:
     line = "estimate deepseek-r1 --on b200 --layout dep8 --isl 1k --osl 1k --concurrency 64 --weights fp8"
     assert run([*line.split(), "--explain"]) == 0
     assert (asked[0].platforms, asked[0].concurrency) == (("b200", "dep8"), 64)
     assert (asked[0].ttft, asked[0].tpot, asked[0].weights) == (None, None, "fp8")
     assert "80 % range" in capsys.readouterr().out
-
-
-MISTAKES = {
-    "plan": "MODEL requires an argument",
-    "plan ''": "A name is empty.",
-    "plan kimi-k2 extra": "extra",
-    "pln kimi-k2": 'Did you mean "plan"?',
-    "plan kimi-k2 --objetive cost": "Did you mean --objective?",
-    "plan kimi-k2 --objective fame": 'Choose from: "cost"',
-    "plan kimi-k2 --price free": 'Choose from: "own"',
-    "plan kimi-k2 --isl 0": "zero",
-    "plan kimi-k2 --isl -5": "negative",
-    "plan kimi-k2 --isl nan": "not a finite number",
-    "plan kimi-k2 --isl 1e9": "longer than any context window",
-    "plan kimi-k2 --isl 3.5": "not a whole number",
-    "plan kimi-k2 --isl ''": "not a quantity",
-    "plan kimi-k2 --isl many": "not a quantity",
-    "plan kimi-k2 --isl": "requires an argument",
-    "plan kimi-k2 --osl 0": "zero",
-    "plan kimi-k2 --ttft 2x": "Unknown unit",
-    "plan kimi-k2 --ttft -2s": "negative",
-    "plan kimi-k2 --tpot 0": "zero",
-    "plan kimi-k2 --tpot nan": "not a finite number",
-    "plan kimi-k2 --tpot inf": "not a finite number",
-    "plan kimi-k2 --rate 0": "zero",
-    "plan kimi-k2 --rate -1": "negative",
-    "plan kimi-k2 --concurrency 0": "zero",
-    "plan kimi-k2 --concurrency 2.5": "not a whole number",
-    "plan kimi-k2 --concurrency 1e12": "not a whole number up to",
-    "plan kimi-k2 --chips -8": "negative",
-    "plan kimi-k2 --top 0": "zero",
-    "plan kimi-k2 --cached 1": "leaves no new input token",
-    "plan kimi-k2 --cached nan": "not a finite number",
-    "plan kimi-k2 --rate 1 --concurrency 2": "Give one of them",
-    "plan kimi-k2 --on ''": "empty name",
-    "plan kimi-k2 --on h200,": "empty name",
-    "plan kimi-k2 --workload chatt": "Did you mean chat",
-    "plan kimi-k2 --engine vlm": "Known: generic, vllm",
-    "plan kimi-k2 --weights fp3": "Known: native, bf16",
-    "plan kimi-k2 --kv fp3": "Known: bf16, fp8",
-    "estimate kimi-k2 --on h200 --price free": 'Choose from: "own"',
-    "plan kimi-k2 --facts /nosuch": "does not exist",
-    "plan kimi-k2 --csv --json": "standard output",
-    "plan kimi-k2 --csv /nosuch/folder/x.csv": "Cannot use '/nosuch/folder/x.csv'",
-    "estimate kimi-k2 --layout tp8": "--on requires an argument",
-    "model nosuch": "No model 'nosuch'",
-    "model kimi-k9": "Did you mean kimi-k",
-    "model /nosuch/config.json": "/nosuch/config.json",
-    "chip h1000": "Did you mean h100",
-    "system h1000": "Did you mean h100",
-    "list things": 'Choose from: "models"',
-    "list": "requires an argument",
-}
-
-
-@pytest.mark.usefixtures("asked")
-@pytest.mark.parametrize(("line", "part"), MISTAKES.items(), ids=MISTAKES)
-def test_a_mistake_is_one_sentence_and_two(line: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["" if word == "''" else word for word in line.split()]
-    assert run(words) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert part in err
-    assert err.startswith("assay: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
 
 
 def test_debug_shows_the_traceback(
@@ -399,3 +315,22 @@ def test_ctrl_c_is_quiet() -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err == "assay: Interrupted.\n"
+
+
+def test_own_facts_may_be_given_twice_and_by_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, rate in (("one", "1 TB/s"), ("two", "2 TB/s")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.yaml").write_text(
+            f"kind: gpu\nid: chip-{name}\nbf16: 1 PFLOPS\n"
+            f"memory_capacity: 100 GB\nmemory_bandwidth: {rate}\n",
+            encoding="utf-8",
+        )
+    facts = ["--facts", str(tmp_path / "one"), "--facts", str(tmp_path / "two" / "two.yaml")]
+    assert run(["chip", "chip-one", *facts, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["memory_bandwidth"] == 1e12
+    assert run(["chip", "chip-two", *facts]) == 0
+    assert "100 GB hbm at 2 TB/s" in capsys.readouterr().out
+    monkeypatch.setenv("ASSAY_FACTS", str(tmp_path / "two"))
+    assert run(["chip", "chip-two"]) == 0

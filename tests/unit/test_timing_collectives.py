@@ -91,6 +91,15 @@ def test_a_missing_rate_is_refused_where_it_is_needed() -> None:
         link(SWITCH, "broadcast", 8)
 
 
+def test_chips_without_links_talk_over_their_nics() -> None:
+    alone = replace(SWITCH, domain=1, node=1, topology="none", link_bandwidth=0.0, peer_bandwidth=0.0)
+    for op in OPERATIONS:
+        seconds = link(alone, op, np.array([1, 2, 8])).seconds(1e9)
+        assert seconds[0] == 0
+        assert np.all(seconds[1:] >= 1e9 * floor(alone, op, np.array([2, 8])))
+        assert np.all(np.isfinite(seconds))
+
+
 def test_the_copies_of_a_row() -> None:
     assert away(1) == 0
     assert away(2, 1) == pytest.approx(0.5)

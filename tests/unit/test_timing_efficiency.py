@@ -15,7 +15,7 @@ from assay.llm.operators import KINDS
 from assay.timing.efficiency import STAND_INS, curve
 
 
-def chip(  # noqa: PLR0913 - one argument a field
+def chip(
     name: str = "new-chip",
     vendor: str = "nobody",
     kind: str = "gpu",

@@ -9,14 +9,14 @@ from assay.catalogue.check import check as findings
 from assay.cli.flags import Facts
 
 
-def check(*, facts: Facts | None = None, json: bool = False) -> int:
+def check(*, facts: Facts = (), json: bool = False) -> int:
     """Check the facts: sources resolve, units are known, values are sane, totals agree.
 
     Args:
         facts: folder or file of your own facts; may be repeated.
         json: write the findings as JSON.
     """
-    found = findings(extra=tuple(facts or ()))
+    found = findings(extra=facts)
     levels = Counter(item.level for item in found)
     if json:
         from assay.report.export import write_json

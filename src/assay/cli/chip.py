@@ -9,7 +9,7 @@ from assay.cli.flags import Facts, Name
 from assay.report.facts import chip_json, chip_page
 
 
-def chip(name: Name, /, *, facts: Facts | None = None, json: bool = False) -> int:
+def chip(name: Name, /, *, facts: Facts = (), json: bool = False) -> int:
     """Show a chip: every fact with unit, source, date and conflicts.
 
     Args:
@@ -17,7 +17,7 @@ def chip(name: Name, /, *, facts: Facts | None = None, json: bool = False) -> in
         facts: folder of your own chips; may be repeated.
         json: write it as JSON, figures in SI units.
     """
-    known = catalogue(facts or ())
+    known = catalogue(facts)
     if json:
         from assay.report.export import write_json
 

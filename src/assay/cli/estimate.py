@@ -26,7 +26,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     kv: Name | None = None,
     engine: Name | None = None,
     price: Literal["own", "contract", "list", "spot"] = "list",
-    facts: Facts | None = None,
+    facts: Facts = (),
     explain: bool = False,
     json: bool = False,
     csv: Name | None = None,
@@ -51,11 +51,10 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     """
     if rate is not None and concurrency is not None:
         raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
-    folders = tuple(facts or ())
     question = ask(
         model,
         lengths,
-        facts=folders,
+        facts=facts,
         limits=False,
         rate=rate,
         concurrency=concurrency,
@@ -64,6 +63,6 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         engine=engine,
         price=price,
     )
-    found = predict(question, on, layout, explain=explain, facts=folders)
+    found = predict(question, on, layout, explain=explain, facts=facts)
     write(found, json=json, csv=csv, page="estimate")
     return 0

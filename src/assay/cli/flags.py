@@ -72,10 +72,14 @@ def _name(text: str, flag: str) -> str:
     return text.strip()
 
 
-def _path(text: str, flag: str) -> Path:
-    if not text or not Path(text).exists():
-        raise BadInput(f"{flag} = {text!r} does not exist.", "Give a folder of YAML facts, or one file.")
-    return Path(text)
+def _paths(_: Any, given: Sequence[Token]) -> tuple[Path, ...]:
+    for token in given:
+        if not token.value or not Path(token.value).exists():
+            raise BadInput(
+                f"{token.keyword} = {token.value!r} does not exist.",
+                "Give a folder of YAML facts, or one file.",
+            )
+    return tuple(Path(token.value) for token in given)
 
 
 def split(_: Any, given: Sequence[Token]) -> tuple[str, ...]:
@@ -97,7 +101,9 @@ Limit = Annotated[float, _flag(_limit, "TIME")]
 Rate = Annotated[float, _flag(_rate, "RATE")]
 Share = Annotated[float, _flag(_share, "SHARE")]
 Names = Annotated[tuple[str, ...], Parameter(converter=split, n_tokens=1, accepts_keys=False, metavar="A,B")]
-Facts = Annotated[list[Path], _flag(_path, "PATH")]
+Facts = Annotated[
+    tuple[Path, ...], Parameter(converter=_paths, n_tokens=1, accepts_keys=False, metavar="PATH")
+]
 
 
 @Parameter(name="*")

@@ -14,7 +14,7 @@ def listing(
     match: Name | None = None,
     /,
     *,
-    facts: Facts | None = None,
+    facts: Facts = (),
     json: bool = False,
 ) -> int:
     """List models, chips, systems, prices or workloads.
@@ -25,7 +25,7 @@ def listing(
         facts: folder of your own facts; may be repeated.
         json: write it as JSON, figures in SI units.
     """
-    found = rows(what, tuple(facts or ()), match or "")
+    found = rows(what, facts, match or "")
     if json:
         from assay.report.export import write_json
 

@@ -9,7 +9,7 @@ from assay.engine.models import model as load
 from assay.report.model import model_json, model_page
 
 
-def model(name: Name, /, *, facts: Facts | None = None, json: bool = False) -> int:
+def model(name: Name, /, *, facts: Facts = (), json: bool = False) -> int:
     """Show a model: parameters, formats, memory with every term.
 
     Args:
@@ -17,7 +17,7 @@ def model(name: Name, /, *, facts: Facts | None = None, json: bool = False) -> i
         facts: folder of your own models; may be repeated.
         json: write it as JSON.
     """
-    found, entry = load(name, tuple(facts or ()))
+    found, entry = load(name, facts)
     if json:
         from assay.report.export import write_json
 

@@ -34,7 +34,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     weights: Name | None = None,
     kv: Name | None = None,
     top: Count = 1,
-    facts: Facts | None = None,
+    facts: Facts = (),
     json: bool = False,
     csv: Name | None = None,
 ) -> int:
@@ -61,13 +61,12 @@ def plan(  # noqa: PLR0913 - one argument a flag
     """
     if rate is not None and concurrency is not None:
         raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
-    folders = tuple(facts or ())
     question = ask(
         model,
         lengths,
         ttft=ttft,
         tpot=tpot,
-        facts=folders,
+        facts=facts,
         platforms=on,
         rate=rate,
         concurrency=concurrency,
@@ -80,7 +79,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         top=top,
     )
     with progress() as report:
-        found = answer(question, facts=folders, progress=report)
+        found = answer(question, facts=facts, progress=report)
     write(found, json=json, csv=csv)
     if found.best() is None:
         raise NotMet(shortfall(found))

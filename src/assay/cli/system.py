@@ -9,7 +9,7 @@ from assay.cli.flags import Facts, Name
 from assay.report.facts import system_json, system_page
 
 
-def system(name: Name, /, *, facts: Facts | None = None, json: bool = False) -> int:
+def system(name: Name, /, *, facts: Facts = (), json: bool = False) -> int:
     """Show a system: its chip, its network, every fact with its source.
 
     Args:
@@ -17,7 +17,7 @@ def system(name: Name, /, *, facts: Facts | None = None, json: bool = False) -> 
         facts: folder of your own systems; may be repeated.
         json: write it as JSON, figures in SI units.
     """
-    known = catalogue(facts or ())
+    known = catalogue(facts)
     if json:
         from assay.report.export import write_json
 

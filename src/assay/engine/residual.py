@@ -53,16 +53,16 @@ class Trees:
     threshold: Floats
     leaf: Floats
 
-    def __call__(self, x: Floats) -> Floats:
-        """Return the sum over trees at each row of `x` (n, columns); NaN goes left."""
+    def __call__(self, features: Floats) -> Floats:
+        """Return the sum over trees at each row of `features` (n, columns); NaN goes left."""
         if not len(self.leaf):
-            return np.zeros(len(x))
+            return np.zeros(len(features))
         depth = self.feature.shape[1]
         powers = 1 << np.arange(depth)
         rows = np.arange(len(self.leaf))
-        out = np.empty(len(x))
-        for start in range(0, len(x), 1024):
-            part = x[start : start + 1024]
+        out = np.empty(len(features))
+        for start in range(0, len(features), 1024):
+            part = features[start : start + 1024]
             bits = part[:, self.feature] > self.threshold
             out[start : start + 1024] = self.leaf[rows, bits @ powers].sum(axis=1)
         return out
@@ -86,29 +86,31 @@ class Correction:
     effects: Mapping[str, float]
     trees: Trees
 
-    def linear(self, x: Floats) -> Floats:
+    def linear(self, features: Floats) -> Floats:
         """Return the part of the ridge regression; unknown features count as average, outliers as edges."""
-        z = np.clip(np.nan_to_num((x - self.center) / self.scale), -3.0, 3.0)
+        z = np.clip(np.nan_to_num((features - self.center) / self.scale), -3.0, 3.0)
         out: Floats = z @ self.coefficients + self.intercept
         return out
 
-    def groups(self, groups: tuple[tuple[str, ...], ...], places: NDArray[np.intp]) -> Floats:
+    def groups(self, groups: tuple[tuple[str, ...], ...], index: NDArray[np.intp]) -> Floats:
         """Return the sum of the effects of each point's groups."""
         sums = [
             sum(self.effects.get(f"{level}:{key}", 0.0) for level, key in enumerate(group))
             for group in groups
         ]
-        return np.array(sums, dtype=np.float64)[places]
+        return np.array(sums, dtype=np.float64)[index]
 
-    def __call__(self, x: Floats, groups: tuple[tuple[str, ...], ...], places: NDArray[np.intp]) -> Floats:
+    def __call__(
+        self, features: Floats, groups: tuple[tuple[str, ...], ...], index: NDArray[np.intp]
+    ) -> Floats:
         """Return the correction of each point, log.
 
         Args:
-            x: features (n, columns).
+            features: (n, columns).
             groups: keys of each setting at each level.
-            places: setting of each point (n,).
+            index: setting of each point (n,).
         """
-        return self.linear(x) + self.groups(groups, places) + self.trees(x)
+        return self.linear(features) + self.groups(groups, index) + self.trees(features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,12 @@ class Calibration:
             return "chip and family apart" if seen("family") else "chip only"
         return "model only" if seen("family") else "neither"
 
-    def trust(self, x: Floats) -> Floats:
+    def trust(self, features: Floats) -> Floats:
         """Return how far each point's correction is to be trusted by its distance to evidence, 0 to 1."""
         if not len(self.anchors):
-            return np.ones(len(x))
+            return np.ones(len(features))
         some = next(iter(self.corrections.values()))
-        z = np.clip(np.nan_to_num((x - some.center) / some.scale), -6.0, 6.0)
+        z = np.clip(np.nan_to_num((features - some.center) / some.scale), -6.0, 6.0)
         out = np.empty(len(z))
         squares = (self.anchors**2).sum(axis=1)
         for start in range(0, len(z), 2048):
@@ -234,9 +236,9 @@ def _with(predictions: Predictions, changed: Mapping[str, Estimate]) -> Predicti
     return replace(predictions, **parts)
 
 
-def pack(array: NDArray[Any], kind: str) -> dict[str, Any]:
+def pack(value: NDArray[Any], kind: str) -> dict[str, Any]:
     """Return an array as plain data: its shape, type and little-endian bytes in base64."""
-    plain = np.ascontiguousarray(array, dtype=np.dtype(kind).newbyteorder("<"))
+    plain = np.ascontiguousarray(value, dtype=np.dtype(kind).newbyteorder("<"))
     return {"shape": list(plain.shape), "type": kind, "data": base64.b64encode(plain.tobytes()).decode()}
 
 

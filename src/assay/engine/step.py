@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from assay.catalogue.schema import System
+from assay.llm.operators import Operator
 from assay.llm.shard import Kernel, Message, Table
 from assay.timing.collectives import link
 from assay.timing.rates import Rates, rates
@@ -149,7 +150,7 @@ def compile_step(
     drafting = None
     if drafter is not None:
         drafting = compile_step(drafter, system, replace(workload, drafts=0.0, yields=1.0), skew)
-    costs = tuple(_cost(kernel, system, workload) for kernel in table.kernels)
+    costs = tuple(_cost(kernel, table, system, workload) for kernel in table.kernels)
     traffic = tuple(
         _traffic(message, system) for message in table.messages if np.any(message.launches > 0)
     )
@@ -159,7 +160,7 @@ def compile_step(
     return Step(table, system, workload, costs, traffic, overhead, skew, drafting)
 
 
-def _cost(kernel: Kernel, system: System, workload: Workload) -> Cost:
+def _cost(kernel: Kernel, table: Table, system: System, workload: Workload) -> Cost:
     operator = kernel.operator
     rate = rates(system, operator.kind, kernel.weight_format, operator.compute)
     isl = np.asarray(workload.isl, dtype=np.float64)
@@ -173,7 +174,8 @@ def _cost(kernel: Kernel, system: System, workload: Workload) -> Cost:
     per_token = 1.0 / (1.0 + workload.drafts)
     rows = (operator.decode_rows, operator.prefill_rows, operator.prompt_rows)
     seen = (decoding, prompting, visible(isl, isl, operator.cap, operator.stride))
-    compute = [n * (kernel.flops + kernel.pair_flops * t) for n, t in zip(rows, seen, strict=True)]
+    pairs = kernel.pair_flops * (1.0 + rate.rows_half / _query_rows(operator, table, workload))
+    compute = [n * (kernel.flops + pairs * t) for n, t in zip(rows, seen, strict=True)]
     compute[1] = compute[1] + operator.prefill_rows * kernel.prefix_flops * prefix
     memory = [n * kernel.row_bytes for n in rows]
     if operator.decode_rows:
@@ -186,6 +188,20 @@ def _cost(kernel: Kernel, system: System, workload: Workload) -> Cost:
         memory_0=kernel.weight_bytes / rate.memory_rate,
         memory=_triple([item / rate.memory_rate for item in memory]),
     )
+
+
+def _query_rows(operator: Operator, table: Table, workload: Workload) -> Array:
+    """Return the query rows that share one key in an attention core, (L, N): what fills its matrix units.
+
+    In decode the query heads of one KV head times the tokens verified together; in prefill the tokens of a
+    prompt's chunk.
+    """
+    if operator.kind != "attention_decode":
+        return np.minimum(workload.fresh, workload.chunk)
+    tp = table.degrees.tp[:, None]
+    queries = np.ceil(max(operator.heads, 1) / tp)
+    keys = np.ceil(max(operator.kv_heads, 1) / tp)
+    return np.asarray(queries / keys * (1.0 + workload.drafts))
 
 
 def _triple(items: list[Array]) -> tuple[Array, Array, Array]:

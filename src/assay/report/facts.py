@@ -182,11 +182,11 @@ def _facts(facts: Mapping[str, Fact], source: Callable[[str], str]) -> Iterator[
         table.add_column(title, overflow="fold")
     for name, fact in facts.items():
         known = fact.value is not None
-        value = f"{fact.value} {fact.unit}".strip() if known else "not published"
+        value = f"{_written(fact.value)} {fact.unit}".strip() if known else "not published"
         basis = Text(fact.basis.replace("_", " "), style="yellow" if fact.basis == "from_memory" else "")
         table.add_row(name, value, basis if known else "", fact.date, fact.source)
         for conflict in fact.conflicts:
-            other = f"or {conflict.get('value')} {conflict.get('unit') or fact.unit}".strip()
+            other = f"or {_written(conflict.get('value'))} {conflict.get('unit') or fact.unit}".strip()
             aside = f"set aside: {conflict['excluded']}" if conflict.get("excluded") else ""
             table.add_row(
                 "", other, aside, str(conflict.get("date", "")), str(conflict.get("source", "")), style="dim"
@@ -201,3 +201,7 @@ def _facts(facts: Mapping[str, Fact], source: Callable[[str], str]) -> Iterator[
     for key in filter(None, named):
         sources.add_row(key, Text(source(key), style="dim"))
     yield sources
+
+
+def _written(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

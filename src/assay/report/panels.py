@@ -139,7 +139,7 @@ def three_numbers(row: Row, objective: str) -> Table:
         first = "joules_per_output_token"
     names = [first, "output_tokens_per_s_per_user", "output_tokens_per_s_per_chip"]
     table = grid("left", "left", "left")
-    table.padding = (0, 6, 0, 0)
+    table.padding = (0, 4, 0, 0)
     cells = [_number(name, row.figures[name]) for name in names if name in row.figures]
     for line in zip(*cells, strict=True):
         table.add_row(*line)
@@ -228,7 +228,8 @@ def notes(row: Row, most: int = 3) -> Iterator[Text]:
     for note in row.notes[:most]:
         yield Text(f"! {note}", style="yellow")
     if len(row.notes) > most:
-        yield Text(f"! {len(row.notes) - most} more notes with --json", style="dim")
+        more = len(row.notes) - most
+        yield Text(f"! {more} more note{'s' if more > 1 else ''} with --json", style="dim")
 
 
 def provenance(answer: Answer) -> Text:

@@ -126,15 +126,15 @@ def _middle(answer: Answer, best: Row, drawn: Sequence[Row], width: int) -> Iter
         yield from aside
         return
     limit = f"   dotted: limit {number(1 / tpot, 2)}" if tpot else ""
-    limit += "   numbers: rows below"
+    caption = Text(f"output tok/s per user →{limit}   numbers: rows below", style="dim")
     chart = [Text("output tok/s per chip ↑", style="dim"), *chart]
-    chart.append(Text(f"output tok/s per user →{limit}", style="dim"))
     if width < columns + 30:
-        yield from [*chart, *aside]
+        yield from [*chart, caption, *aside]
         return
     table = Table.grid(padding=(0, 3, 0, 0))
     table.add_row(Text("\n").join(chart), Text("\n").join([Text(), *aside]))
     yield table
+    yield caption
 
 
 def _at(point: Mapping[str, Any], axis: str) -> float:

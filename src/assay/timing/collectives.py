@@ -137,16 +137,16 @@ def link(system: System, op: str, ranks: ArrayLike, topk: float = TOPK) -> Link:
     return Link(np.where(single, 0.0, latency), rate)
 
 
-def kv_block_share(block: ArrayLike) -> Array:
-    """Return the share of the transfer rate that blocks of `block` bytes reach; the best block is 1.
+def kv_block_share(payload: ArrayLike) -> Array:
+    """Return the share of the transfer rate that blocks of `payload` bytes reach; the best block is 1.
 
     A paged cache is sent block by block; small blocks bound the rate by operations per second.
     """
     curve = _table()["published"]["kv_transfer"]["block_curve"]
     sizes, shares = np.log(curve["bytes"]), np.asarray(curve["share"], dtype=np.float64)
-    share = np.interp(np.log(np.maximum(block, 1.0)), sizes, shares / shares.max())
+    share = np.interp(np.log(np.maximum(payload, 1.0)), sizes, shares / shares.max())
     smallest = float(curve["bytes"][0])
-    scale = np.minimum(np.asarray(block, dtype=np.float64) / smallest, 1.0)
+    scale = np.minimum(np.asarray(payload, dtype=np.float64) / smallest, 1.0)
     return np.asarray(share * scale)
 
 
@@ -166,7 +166,9 @@ def _inside(system: System, op: str, n: Array) -> tuple[Array, Array]:
     # between measured rank counts the cost is interpolated, beyond them the share stays
     inner = np.stack([np.interp(at, known, row) for row in wire(op, ranks) / share])
     last = share[:, -1].reshape(2, *(1,) * n.ndim)
-    return latency, np.where(n > ranks[-1], wire(op, n) / last, inner) / system.link_bandwidth
+    # without links there is one chip in a domain, and the cost inside is never used
+    rate = system.link_bandwidth or 1.0
+    return latency, np.where(n > ranks[-1], wire(op, n) / last, inner) / rate
 
 
 def _extend(at: Array, known: Array, values: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assay.errors import BadInput
+from assay.llm.blocks import number
 from assay.llm.huggingface import blocks
 from assay.llm.huggingface.blocks import Arch
 from assay.llm.huggingface.fields import Fields, runs
@@ -142,6 +143,7 @@ def _engram(fields: Fields, arch: Arch) -> Arch:
         raise BadInput(
             f"{fields.where}: engram_num_embeddings has {len(rows)} tables for {len(listed)} layers."
         )
+    rows = [number(row, f"{fields.where}: engram_num_embeddings") for row in rows]
     reads = (fields.whole("engram_max_ngram_size") - 1) * fields.whole("engram_n_heads")
     width, d, n = fields.whole("engram_head_dim"), arch["hidden"], arch["residual"]["mult"]
     arch["extra_memory"] = {

@@ -115,10 +115,11 @@ def windowed(fields: Fields, traits: Traits, period: int, *, sliding: int | None
     """Return a dense model whose every `period`-th layer is global and whose others slide."""
     layers = fields.whole("num_hidden_layers")
     pattern = fields.get("sliding_window_pattern", "_sliding_window_pattern")
-    if isinstance(pattern, str):
+    if isinstance(pattern, str) and pattern:
         default = [{"L": "sliding"}.get(pattern[i % len(pattern)], "full") for i in range(layers)]
     else:
-        default = blocks.every(layers, pattern or period, "sliding", "full")
+        step = fields.whole("sliding_window_pattern", "_sliding_window_pattern", default=period)
+        default = blocks.every(layers, step, "sliding", "full")
     kinds = blocks.layer_kinds(fields, layers, WINDOWS, default)
     size = fields.maybe("sliding_window") or (None if fields.has("sliding_window") else sliding)
     return model(fields, traits, kinds, size)

@@ -171,7 +171,13 @@ def _short(value: Any) -> str:
 
 
 def runs(mixers: Sequence[str], ffns: Sequence[str]) -> list[list[Any]]:
-    """Return the run-length schedule of per-layer mixer and feed-forward names."""
+    """Return the run-length schedule of per-layer mixer and feed-forward names.
+
+    Raises:
+        BadInput: the two lists are of different length.
+    """
+    if len(mixers) != len(ffns):
+        raise BadInput(f"The layer lists of the configuration have {len(mixers)} and {len(ffns)} entries.")
     schedule: list[list[Any]] = []
     for pair in zip(mixers, ffns, strict=True):
         if schedule and tuple(schedule[-1][1:]) == pair:

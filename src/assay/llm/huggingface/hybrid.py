@@ -92,6 +92,8 @@ def _ngram(fields: Fields, arch: Arch, streams: int) -> None:
         return
     d = arch["hidden"]
     reads = (fields.whole("ngram_size", default=3) - 1) * fields.whole("heads_per_ngram", default=8)
+    if not reads:
+        raise BadInput(f"{fields.where}: ngram_size must be at least 2.")
     rows = reads * fields.whole("ngram_vocab_size_base", default=20_000_000)
     width = fields.whole("ple_embed_dim", default=d) // reads
     kernel = fields.whole("ple_conv_kernel_size", default=4)
@@ -309,7 +311,7 @@ def _pattern(fields: Fields, *names: str) -> list[str] | None:
         if value is None:
             continue
         marks = list(value) if isinstance(value, str | list) else None
-        unknown = [mark for mark in marks or [value] if mark not in PATTERN]
+        unknown = [mark for mark in marks or [value] if not isinstance(mark, str) or mark not in PATTERN]
         if marks is None or unknown:
             raise UnknownArchitecture(
                 f"{fields.where}: {name} has {unknown[0]!r}.", f"Known: {' '.join(PATTERN)}."

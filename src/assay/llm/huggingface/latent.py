@@ -15,6 +15,9 @@ def _model(fields: Fields, attn: Arch, arch: Arch, mixers: list[str], *, first: 
     """Return a model of latent attention layers with leading dense feed-forwards."""
     layers = arch["num_layers"]
     if fields.get(*blocks.ROUTED) is None:
+        fields.known(
+            *blocks.TOPK, *blocks.SHARED, "moe_intermediate_size", "moe_layer_freq", "first_k_dense_replace"
+        )
         return assemble(arch, attn, {"dense": blocks.dense(fields)}, mixers, [False] * layers)
     experts = blocks.shared(
         fields,

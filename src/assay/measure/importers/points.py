@@ -73,42 +73,18 @@ def _duplicate(out: list[Record], place: int, record: Record) -> Record:
 
 def _record(line: int, row: Mapping[str, str]) -> Record:
     device = naming.accelerator(row.get("accelerator") or row.get("accelerator_norm") or "")
-    model, model_problem = naming.model(row.get("model") or "", row.get("model_norm") or "")
-    engine = naming.engine(row.get("framework") or row.get("engine_norm") or "")
+    model, unknown = naming.model(row.get("model") or "", row.get("model_norm") or "")
     where = _deployed(row, device)
-    problem = device.problem or model_problem
-    if engine == "hosted":
-        problem = "hardware not disclosed"
-    if not problem and where.chips == 0 and where.pool is None:
-        problem = "number of chips not stated"
     phase = row.get("phase") or "e2e"
     conditions = _conditions(row, phase)
     batch = number(row.get("batch_per_gpu"))
     if batch and where.chips and not {"concurrency", "rate"} & set(conditions):
         conditions["concurrency"] = batch * where.chips
-    problem = problem or _missing(conditions, phase)
-    formats = naming.formats(row.get("quant") or "", row.get("kv_dtype") or "")
-    speculation, drafts, accepted = speculative(row.get("spec_decoding") or "")
-    if accepted:
-        conditions["acceptance"] = accepted
-    setting = None
-    if not problem:
-        setting = Setting(
-            model=model,
-            system=device.system,
-            chips=where.chips,
-            pool=where.pool,
-            prefill=where.prefill,
-            share=device.share,
-            weights=formats.weights,
-            activations=formats.activations,
-            kv=formats.kv,
-            engine=engine,
-            speculation=speculation,
-            draft_tokens=drafts,
-            load=load(row, conditions),
-            phase=phase,
-        )
+    problem = _problem(row, where, device.problem or unknown) or _missing(conditions, phase)
+    speculation = speculative(row.get("spec_decoding") or "")
+    if speculation[2]:
+        conditions["acceptance"] = speculation[2]
+    setting = None if problem else _setting(row, (model, device, where), conditions, speculation)
     return Record(
         id=row.get("id") or str(line),
         source=row.get("source") or "",
@@ -124,6 +100,40 @@ def _record(line: int, row: Mapping[str, str]) -> Record:
         flags=_flags(row, where),
         workload=row.get("workload") or "",
         line=line,
+    )
+
+
+def _problem(row: Mapping[str, str], where: Deployed, unknown: str) -> str:
+    if naming.engine(row.get("framework") or row.get("engine_norm") or "") == "hosted":
+        return "hardware not disclosed"
+    if not unknown and where.chips == 0 and where.pool is None:
+        return "number of chips not stated"
+    return unknown
+
+
+def _setting(
+    row: Mapping[str, str],
+    what: tuple[str, naming.Device, Deployed],
+    conditions: Mapping[str, float],
+    speculation: tuple[str, int, float],
+) -> Setting:
+    model, device, where = what
+    formats = naming.formats(row.get("quant") or "", row.get("kv_dtype") or "")
+    return Setting(
+        model=model,
+        system=device.system,
+        chips=where.chips,
+        pool=where.pool,
+        prefill=where.prefill,
+        share=device.share,
+        weights=formats.weights,
+        activations=formats.activations,
+        kv=formats.kv,
+        engine=naming.engine(row.get("framework") or row.get("engine_norm") or ""),
+        speculation=speculation[0],
+        draft_tokens=speculation[1],
+        load=load(row, conditions),
+        phase=row.get("phase") or "e2e",
     )
 
 
