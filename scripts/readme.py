@@ -26,7 +26,9 @@ COLUMNS = 100
 DATA = {
     "calibrations": "efficiency curves and engine parameters, each fit with its evidence",
     "chips": "one file a chip: peaks, memory, links, power",
+    "defaults": "what is assumed of a chip that comes without a system",
     "engines": "serving engines: what they support, when",
+    "latency": "published latencies of links, collectives and launches",
     "measurements": "published serving points",
     "models": "one file a model family: architectures and published figures",
     "prices": "dated prices: own, contract, list, spot",
@@ -56,13 +58,10 @@ def tree() -> str:
 
 def _data() -> list[str]:
     folder = SOURCE / "catalogue" / "data"
-    lines = [_line(2, "data/", "the facts themselves")]
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir():
-            lines.append(_line(3, f"{path.name}/", DATA[path.name]))
-        elif path.stem in DATA:
-            lines.append(_line(3, path.name, DATA[path.stem]))
-    return lines
+    names = [
+        (path.stem, f"{path.name}/" if path.is_dir() else path.name) for path in sorted(folder.iterdir())
+    ]
+    return [_line(2, "data/", "the facts themselves"), *(_line(3, name, DATA[stem]) for stem, name in names)]
 
 
 def _line(depth: int, name: str, sentence: str) -> str:

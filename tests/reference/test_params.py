@@ -75,14 +75,14 @@ def llama4_vision() -> int:
 
 
 def longcat_mtp() -> int:
-    """LongCat: one MLA, one dense FFN, 2d x d join, five norms, an embedding copy, 28 router biases of 768."""
+    """LongCat: MLA, dense FFN, 2d x d join, five norms, an embedding copy; and 28 router biases of 768."""
     d = 6144
     mla = d * 1536 + 1536 * 64 * 192 + d * 576 + 512 * 64 * 256 + 64 * 128 * d + 1536 + 512
     return mla + 3 * d * 12288 + 2 * d * d + 5 * d + 131_072 * d + 28 * 768
 
 
 def dots3_extras() -> int:
-    """dots3-note: vision and audio towers as Transformers 5.23 builds them, and a dense sliding MTP module."""
+    """dots3-note: vision and audio towers as Transformers 5.23 builds them, a dense sliding MTP module."""
     d = 5120
     mla = d * 1024 + 1024 * 64 * 256 + d * 1088 + 1024 * 64 * 320 + 64 * 128 * d + 64 * d + 2112
     module = mla + 3 * d * 13824 + 2 * d * d + 6 * d + 152_064 * d
@@ -171,7 +171,7 @@ def test_published_safetensors_counts(shared: Path) -> None:
 
 #: Fields that the stored configurations lack, so that they cannot give the same operators.
 INCOMPLETE = {
-    "deepseek-v4.1-flash": "the configuration says how many candidates re-ranking layers score; the facts do not"
+    "deepseek-v4.1-flash": "the configuration bounds the candidates that re-ranking layers score; the facts do not"
 }
 
 

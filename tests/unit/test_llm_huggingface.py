@@ -441,6 +441,15 @@ def test_a_folder_is_read_through_its_config(tmp_path: Path) -> None:
     assert load_config(tmp_path) == load_config(CONFIGS / "llama-3.1-8b.json")
 
 
+def refuses_or_counts(data: dict[str, Any]) -> bool:
+    """Load a configuration; anything but an answer or a sentence is an error of ours."""
+    try:
+        arch = load_config(data)
+    except AssayError as problem:
+        return bool(str(problem))
+    return counts(arch).total > 0
+
+
 @pytest.mark.parametrize("kind", sorted(MODEL_TYPES))
 def test_no_reader_breaks_on_a_bare_or_nonsensical_configuration(kind: str) -> None:
     """Whatever is missing or wrong, the reader says so in words."""
@@ -448,11 +457,19 @@ def test_no_reader_breaks_on_a_bare_or_nonsensical_configuration(kind: str) -> N
     names += ["num_experts", "moe_intermediate_size", "num_experts_per_tok", "layer_types", "sliding_window"]
     names += ["linear_attn_config", "compress_ratios", "hybrid_override_pattern", "quantization_config"]
     for value in (..., 4, "x", -1, [], {}, [None], {"a": 1}, True, 1e300):
-        data = {"model_type": kind} | ({} if value is ... else dict.fromkeys(names, value))
-        try:
-            load_config(data)
-        except AssayError as problem:
-            assert str(problem)
+        assert refuses_or_counts({"model_type": kind} | ({} if value is ... else dict.fromkeys(names, value)))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_no_single_wrong_field_breaks_a_real_configuration(path: Path) -> None:
+    data = json.loads(path.read_text())
+    parts = [data, *(part for part in data.values() if isinstance(part, dict))]
+    for part in parts:
+        for key, good in list(part.items()):
+            for bad in (None, 0, -1, 3, "x", [], [[1]], {"a": [None]}, float("nan")):
+                part[key] = bad
+                assert refuses_or_counts(data), (key, bad)
+            part[key] = good
 
 
 def test_classes_point_to_known_model_types() -> None:

@@ -103,7 +103,7 @@ def _physical(
         traffic = traffic + prompt * cost.memory[1] + finished * cost.memory[2]
         extra = prompt * operator.prefill_rows + finished * operator.prompt_rows
         rows, activations = rows + extra, activations + extra * kernel.row_bytes
-    active = rows > 0
+    active = (rows > 0) & (operator.kind != "gather")
     touched, least = active * 1.0, active * 1.0
     if operator.experts:
         touched = coverage(rows, operator.experts, operator.topk)

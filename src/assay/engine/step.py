@@ -185,7 +185,8 @@ def _cost(kernel: Kernel, table: Table, system: System, workload: Workload) -> C
         rates=rate,
         compute_0=kernel.flops * rate.rows_half / kernel.fill / rate.compute_rate,
         compute=_triple([item / rate.compute_rate for item in compute]),
-        memory_0=kernel.weight_bytes / rate.memory_rate,
+        # a gather reads the rows it needs, counted in its row bytes, never the table
+        memory_0=kernel.weight_bytes / rate.memory_rate * (operator.kind != "gather"),
         memory=_triple([item / rate.memory_rate for item in memory]),
     )
 

@@ -46,21 +46,22 @@ def _projections(block: Gqa, hidden: int) -> tuple[Operator, ...]:
             "gqa.q", "attention", inner, query, bias=h * dh if block.qkv_bias else 0, split="heads", heads=h
         )
     )
-    # engines run q, k and v as one GEMM; the key-value part is apart because TP shards it differently
-    found.append(
-        linear(
-            "gqa.kv",
-            "attention",
-            hidden,
-            keys,
-            bias=kv * (dh + dv) if block.qkv_bias else 0,
-            split="kv_heads",
-            heads=h,
-            kv_heads=kv,
-            row_in=0,
-            launches=0,
+    if not block.kv_shared:
+        # engines run q, k and v as one GEMM; the key-value part is apart because TP shards it differently
+        found.append(
+            linear(
+                "gqa.kv",
+                "attention",
+                hidden,
+                keys,
+                bias=kv * (dh + dv) if block.qkv_bias else 0,
+                split="kv_heads",
+                heads=h,
+                kv_heads=kv,
+                row_in=0,
+                launches=0,
+            )
         )
-    )
     out = linear(
         "gqa.out", "attention", h * dv, hidden, bias=hidden if block.o_bias else 0, split="heads", heads=h
     )
@@ -115,7 +116,7 @@ def _index(block: Gqa, hidden: int) -> tuple[Operator, ...]:
 def _stream(block: Gqa) -> Operator:
     """Return the head-wise pass: QK-norm, rotary, gate, convolution, cache write, with all small vectors."""
     h, kv, dh, dv = block.heads, block.kv_heads, block.head_dim, block.value_dim
-    small = {"head": 2 * dh, "full": (h + kv) * dh}.get(block.qk_norm or "", 0)
+    small = {"head": dh if block.kv_shared else 2 * dh, "full": (h + kv) * dh}.get(block.qk_norm or "", 0)
     small += h if block.sinks else 0
     small += block.q_lora or 0
     small += block.small_extra
@@ -138,6 +139,8 @@ def _stream(block: Gqa) -> Operator:
 
 def caches(block: Gqa) -> tuple[Cache, ...]:
     """Return the caches of one GQA layer: `KV*(dh+dv)*b` per position, a ring where there is a window."""
+    if block.kv_shared:
+        return ()
     kv, window = block.kv_heads, float(block.window or inf)
     name = "swa.kv" if block.window else "gqa.kv"
     size = elements(kv * (block.head_dim + block.value_dim))

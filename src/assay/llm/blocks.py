@@ -67,7 +67,10 @@ class Relative:
 
 @dataclass(frozen=True, slots=True)
 class Gqa:
-    """Grouped-query attention (MHA if kv_heads = heads, MQA if 1; MFA with `q_lora`)."""
+    """Grouped-query attention (MHA if kv_heads = heads, MQA if 1; MFA with `q_lora`).
+
+    `kv_shared` layers read the keys and values of an earlier layer: no projections, no cache of their own.
+    """
 
     type: ClassVar[str] = "gqa"
     heads: int
@@ -89,6 +92,7 @@ class Gqa:
     kv_sconv_dyn: int = 0
     block_index: BlockIndex | None = None
     qsa: Qsa | None = None
+    kv_shared: bool = False
     small_extra: int = 0
 
     @property
@@ -252,7 +256,7 @@ class Residual:
 
 @dataclass(frozen=True, slots=True)
 class MemoryTable:
-    """Token-indexed memory (Engram, n-gram PLE): rows are gathered, never multiplied as a whole."""
+    """Token-indexed memory (Engram, n-gram or plain PLE): rows are gathered, never multiplied as a whole."""
 
     kind: str
     layers: tuple[int, ...] | int
@@ -284,7 +288,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "gate": ("elementwise", "head"),
     "window_kind": ("sliding", "chunked"),
     "mode": ("swa", "csa", "hca", "csa2"),
-    "kind": ("mhc", "mhc_nohead", "ihc", "attn_res", "raw", "engram", "ple_ngram"),
+    "kind": ("mhc", "mhc_nohead", "ihc", "attn_res", "raw", "engram", "ple_ngram", "ple"),
 }
 #: Counts that may be zero.
 MAY_BE_ZERO = frozenset(

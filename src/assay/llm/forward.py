@@ -176,6 +176,8 @@ def ffn_operators(block: Ffn, hidden: int) -> tuple[Operator, ...]:
                 Operator("dense.out", "exchange", "dense", row_out=hidden),
             )
         case Moe():
+            # a dense FFN beside the experts is normalised before it is added, so it is reduced on its own
+            dense = Operator("dense.out", "exchange", "dense", row_out=hidden)
             exchange = Operator(
                 "moe.exchange",
                 "exchange",
@@ -184,7 +186,7 @@ def ffn_operators(block: Ffn, hidden: int) -> tuple[Operator, ...]:
                 experts=block.n_routed,
                 topk=block.real_topk,
             )
-            return (*experts.moe(block, hidden), exchange)
+            return (*experts.moe(block, hidden), *((dense,) if block.parallel_dense else ()), exchange)
 
 
 def _late(arch: Architecture, operator: Operator, *, first: bool) -> Operator:

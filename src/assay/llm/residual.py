@@ -77,7 +77,8 @@ def memory_operators(arch: Architecture) -> tuple[Operator, ...]:
     """Return the row reads of memory tables and the projection of what was read.
 
     A token reads `rows_read_per_token` rows; each layer with a memory projects its share of them to keys
-    for every residual stream and one value: (rows * row_dim) x (N + 1)*d.
+    for every residual stream and one value: (rows * row_dim) x (N + 1)*d. Per-layer embeddings (`ple`) of
+    width p are joined by a projection, a gate and an output of d x p in each layer.
     """
     memory = arch.extra_memory
     if memory is None:
@@ -117,6 +118,8 @@ def _projection(arch: Architecture) -> tuple[int, int]:
     memory, layers = arch.extra_memory, _memory_layers(arch)
     if memory is None or not layers:
         return 0, 0
+    if memory.kind == "ple":
+        return arch.hidden, 3 * memory.row_dim
     inner = memory.rows_read_per_token // layers * memory.row_dim
     outer = ((arch.residual.mult if arch.residual else 1) + 1) * arch.hidden
     return (inner, outer) if inner * outer * layers <= arch.extra_params else (0, 0)

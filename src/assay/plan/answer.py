@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from assay.catalogue.load import Catalogue, catalogue
 from assay.catalogue.schema import ModelEntry, System
 from assay.engine.models import model
 from assay.engine.replica import Model
-from assay.errors import AssayError, BadInput, DoesNotFit, NoEvidence
+from assay.errors import BadInput, DoesNotFit, NoEvidence
 from assay.llm.formats import native_label, weight_formats
 from assay.llm.memory import kv_bytes_per_token, state_bytes_per_sequence, weight_bytes
 from assay.llm.parameters import counts
 from assay.plan import dataflow
+from assay.plan.choice import Choice
+from assay.plan.moves import moves
 from assay.plan.platform import Platform, ask
 from assay.plan.predict import calibration
 from assay.study.answer import Answer, Refusal, Row
@@ -43,6 +46,7 @@ def answer(question: Question, *, facts: Sequence[Path] = (), progress: Progress
     rows: list[Row] = []
     fronts: dict[str, tuple[Mapping[str, Any], ...]] = {}
     refused: list[Refusal] = []
+    behind: dict[int, Choice] = {}
     for done, name in enumerate(dict.fromkeys(names)):
         if progress:
             progress(name, done / len(names))
@@ -51,21 +55,25 @@ def answer(question: Question, *, facts: Sequence[Path] = (), progress: Progress
         except (DoesNotFit, NoEvidence) as error:
             refused.append(Refusal(name, str(error)))
             continue
-        except AssayError as error:
-            if question.platforms:
-                raise
-            refused.append(Refusal(name, str(error)))
-            continue
         rows.extend(found.rows)
+        behind |= {id(row): choice for row, choice in zip(found.rows, found.choices, strict=False)}
         fronts[name] = found.front
     return Answer(
         question=question,
         model=summary(prepared, entry),
-        rows=tuple(sorted(rows, key=lambda row: order(row, question))),
+        rows=with_moves(sorted(rows, key=lambda row: order(row, question)), behind),
         fronts=fronts,
         refused=tuple(refused),
         provenance=provenance(known),
     )
+
+
+def with_moves(rows: list[Row], behind: Mapping[int, Choice]) -> tuple[Row, ...]:
+    """Return the rows, the first with what would move it; the others cost more than a reader asks of them."""
+    if not rows or id(rows[0]) not in behind:
+        return tuple(rows)
+    choice = behind[id(rows[0])]
+    return (replace(rows[0], moves=moves(choice.points, choice.index)), *rows[1:])
 
 
 def on(question: Question, prepared: Model, system: System, known: Catalogue) -> Platform:

@@ -21,6 +21,7 @@ from assay.llm.layout import Layout
 from assay.plan import dataflow
 from assay.plan.answer import check, provenance, summary
 from assay.plan.choice import Choice
+from assay.plan.moves import moves
 from assay.plan.platform import build, price_of
 from assay.plan.points import Points, gather
 from assay.plan.predict import skew
@@ -131,7 +132,8 @@ def _row(
         notes += (f"memory holds {capacity:.0f} requests at once; the others wait",)
     if float(found.outcome.state.utilisation[0, 0]) >= 0.98:
         notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
-    return build(Choice(points, 0, 1, True, 0.0), question, notes, explain_moves=True), points
+    row = build(Choice(points, 0, 1, True, 0.0), question, notes)
+    return replace(row, moves=moves(points, 0)), points
 
 
 def _explain(points: Points) -> list[dict[str, Any]]:

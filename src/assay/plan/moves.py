@@ -50,10 +50,10 @@ def moves(points: Points, index: int) -> dict[str, float]:
     def best(system: System) -> float:
         one = replica(copy.model, system, layout, copy.weights, copy.kv, copy.engine)
         step = one.step(lengths.workload(copy.engine.budget), skew())
-        most = min(
-            float(one.capacity(lengths.isl + lengths.osl / 2)[0, 0]), MOST_SEQUENCES * layout[0].dp
-        )
-        grid = np.exp(np.linspace(0.0, np.log(max(most, 1.0)), 160))[None, :]
+        capacity = float(one.capacity(lengths.isl + lengths.osl / 2)[0, 0])
+        # one grid for all changes, so that only the change moves the result
+        grid = np.geomspace(1.0, MOST_SEQUENCES * layout[0].dp, 240)[None, :]
+        grid = np.minimum(grid, max(capacity, 1.0))
         found = at_batch(step, copy.engine, grid)
         # tpot grows with the batch: the throughput where it reaches the target, between grid points
         return float(np.interp(target, found.tpot[0], found.throughput[0]))

@@ -10,13 +10,13 @@ import numpy as np
 
 from assay.catalogue.load import Catalogue
 from assay.catalogue.schema import Price, System
-from assay.engine.replica import Model, default_kv
 from assay.engine.overheads import engine
+from assay.engine.replica import Model, default_kv
 from assay.errors import DoesNotFit, NoEvidence
 from assay.estimate import BASES
 from assay.llm.formats import native_formats, native_label
 from assay.plan.choice import Choice, choose
-from assay.plan.moves import limited_by, moves
+from assay.plan.moves import limited_by
 from assay.plan.pareto import front
 from assay.plan.points import Points, gather
 from assay.plan.predict import skew
@@ -33,17 +33,27 @@ MOST_FRONT = 24
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What one platform answers: rows best first, and its Pareto front."""
+    """What one platform answers: rows best first, and its Pareto front.
+
+    `choices` are the candidates behind the rows; a dataflow platform has none.
+    """
 
     rows: tuple[Row, ...]
     front: tuple[Mapping[str, Any], ...]
+    choices: tuple[Choice, ...] = ()
 
 
 def price_of(facts: Catalogue, system: System, kind: str) -> tuple[Price | None, str]:
-    """Return the price of a chip-hour of the wanted kind and a note; None if nobody has published one."""
+    """Return the price of a chip-hour of the wanted kind and a note.
+
+    A price the user states for a chip stands for every kind. None if nobody has published one.
+    """
     try:
         return facts.price(system.chip.id, kind), ""
     except NoEvidence as error:
+        stated = [price for price in facts.prices(system.chip.id) if price.source == "user"]
+        if stated:
+            return stated[0], f"the price is the one stated in your facts, whatever its kind ({stated[0].kind})"
         return None, error.message
 
 
@@ -75,7 +85,8 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     chosen = choose(groups, question)
     if question.rate is not None:
         chosen = [settle(choice, question, price) for choice in chosen]
-    return Platform(tuple(build(choice, question, notes) for choice in chosen), pareto(groups))
+    rows = tuple(build(choice, question, notes) for choice in chosen)
+    return Platform(rows, pareto(groups), tuple(chosen))
 
 
 def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
@@ -97,8 +108,8 @@ def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
     return replace(choice, points=gather(found, first, first, price, question.engine), index=0)
 
 
-def build(choice: Choice, question: Question, notes: tuple[str, ...], *, explain_moves: bool = False) -> Row:
-    """Return the row of a choice."""
+def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
+    """Return the row of a choice, without its moves (`assay.plan.moves` costs a few sweeps)."""
     points, index = choice.points, choice.index
     copy = points.found.copy
     figures = {name: points.one(name, index) for name in FIGURES if name in points.figures}
@@ -125,7 +136,6 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...], *, explain
         meets=choice.meets,
         limited_by=limited_by(points, index),
         basis=basis,
-        moves=moves(points, index) if explain_moves else {},
         memory=copy.memory(row, batch, question.isl + question.osl / 2),
         power_watts=power * choice.chips if power else None,
         notes=notes + extra,

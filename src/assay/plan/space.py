@@ -14,7 +14,6 @@ from assay.llm.architecture import Architecture
 from assay.llm.layout import Layout
 from assay.timing.rates import native
 
-
 #: Pipeline stages engines are run with.
 STAGES = (2, 4, 8, 16)
 

@@ -168,7 +168,7 @@ def refuse(found: Sweep) -> DoesNotFit:
     layout = copy.table.layouts[least]
     need = (copy.table.weight_bytes[least] + copy.working[least]) / 1e9
     return DoesNotFit(
-        f"{copy.model.name} does not fit: on {layout.chips} chips ({layout.label()}) weights and activations "
-        f"take {need:,.4g} GB of each, and {copy.system.chip.name} leaves {copy.usable / 1e9:,.4g} GB.",
+        f"{copy.model.name} does not fit: {layout.label()} takes {need:,.4g} GB a chip, "
+        f"{copy.usable / 1e9:,.4g} GB are free.",
         "More chips or a narrower weight format would hold it.",
     )

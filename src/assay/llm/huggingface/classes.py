@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from assay.llm.huggingface import compressed, dense, hybrid, latent, sparse, sparse_special
+from assay.llm.huggingface import compressed, dense, gemma4, hybrid, latent, sparse, sparse_special
 from assay.llm.huggingface.blocks import Arch
 from assay.llm.huggingface.fields import Fields
 
@@ -75,8 +75,8 @@ MODEL_TYPES: Mapping[str, Reader] = {
     "gpt_oss": sparse.gpt_oss,
     "llama4": sparse.llama4,
     "llama4_text": sparse.llama4,
-    "gemma4": sparse.gemma4,
-    "gemma4_text": sparse.gemma4,
+    "gemma4": gemma4.gemma4,
+    "gemma4_text": gemma4.gemma4,
     "exaone_moe": sparse.exaone_moe,
     "kolibri1": sparse.kolibri,
     "mimo_v2": sparse_special.mimo_v2,

@@ -5,7 +5,6 @@ Defaults of absent fields are those of the configuration classes of Transformers
 
 from __future__ import annotations
 
-from assay.errors import UnknownArchitecture
 from assay.llm.huggingface import blocks
 from assay.llm.huggingface.blocks import Arch
 from assay.llm.huggingface.dense import WINDOWS
@@ -229,48 +228,6 @@ def llama4(fields: Fields) -> Arch:
     return assemble(
         arch, {"full": full, "chunked": chunked}, ffn, mixers, [i in chosen for i in range(layers)]
     )
-
-
-def gemma4(fields: Fields) -> Arch:
-    """Gemma 4: global layers with wider heads whose keys are the values; MoE beside a dense FFN."""
-    arch = blocks.skeleton(fields, tie=True)
-    layers = arch["num_layers"]
-    fields.default({"num_key_value_heads": 4})
-    sliding = _bias(fields, blocks.gqa(fields, arch, head_dim=256), out=True)
-    sliding |= {"qk_norm": "head", "window": fields.whole("sliding_window", default=512)}
-    shared = fields.flag("attention_k_eq_v")
-    kv = fields.maybe("num_global_key_value_heads") if shared else None
-    full = {key: value for key, value in sliding.items() if key != "window"}
-    full |= {"head_dim": fields.whole("global_head_dim", default=512), "kv_heads": kv or sliding["kv_heads"]}
-    if shared:
-        full["k_eq_v"] = True
-    mixers = blocks.layer_kinds(fields, layers, WINDOWS, blocks.every(layers, 6, "sliding", "full"))
-    for name in ("hidden_size_per_layer_input", "num_kv_shared_layers"):
-        _refuse_feature(fields, name)
-    attn = {"full": full, "sliding": sliding}
-    if not fields.flag("enable_moe_block"):
-        fields.known(*blocks.ROUTED, *blocks.TOPK, "top_k_experts", "moe_intermediate_size")
-        return assemble(arch, attn, {"dense": blocks.dense(fields)}, mixers, [False] * layers) | {
-            "norms_per_layer": 4
-        }
-    experts = {
-        "type": "moe",
-        "n_routed": fields.whole(*blocks.ROUTED),
-        "topk": fields.whole("top_k_experts", *blocks.TOPK),
-        "intermediate": fields.whole("moe_intermediate_size"),
-        "parallel_dense": fields.whole("intermediate_size"),
-        "small_extra": arch["hidden"] + fields.whole(*blocks.ROUTED),
-    }
-    return assemble(arch, attn, {"moe": experts}, mixers, [True] * layers) | {"norms_per_layer": 7}
-
-
-def _refuse_feature(fields: Fields, name: str) -> None:
-    value = fields.get(name)
-    if value:
-        raise UnknownArchitecture(
-            f"{fields.where}: {name} is {value}, which assay does not count for this class.",
-            "Models without it load.",
-        )
 
 
 def exaone_moe(fields: Fields) -> Arch:
