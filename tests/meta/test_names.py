@@ -46,7 +46,9 @@ def test_the_quantities_have_units() -> None:
 
 
 def is_quantity(annotation: ast.expr | None) -> bool:
-    """Return whether an argument of this type is a number or an array of them."""
+    """Return whether an argument of this type is a number or an array of them, or a mapping to such."""
+    if isinstance(annotation, ast.Subscript) and isinstance(annotation.slice, ast.Tuple):
+        annotation = annotation.slice.elts[-1]  # the values of a mapping, the result of a callable
     return annotation is None or bool(NUMBERS & set(re.findall(r"\w+", ast.unparse(annotation))))
 
 

@@ -171,7 +171,7 @@ def test_published_safetensors_counts(shared: Path) -> None:
 
 #: Fields that the stored configurations lack, so that they cannot give the same operators.
 INCOMPLETE = {
-    "deepseek-v4.1-flash": "the configuration bounds the candidates that re-ranking layers score; the facts do not"
+    "deepseek-v4.1-flash": "the configuration bounds the candidates of re-ranking layers; the facts do not"
 }
 
 

@@ -337,16 +337,44 @@ def test_what_is_unknown_is_named(changes: dict[str, Any], named: str) -> None:
         load_config(config("llama-3.1-8b", **changes))
 
 
-def test_features_that_are_not_counted_are_named() -> None:
-    gemma = {
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model_type": "cohere", "use_qk_norm": True}, "use_qk_norm"),
+        ({"model_type": "olmo"}, "OLMo"),
+        ({"model_type": "nemotron_h", "layers_block_type": ["mamba", "moe"], "mlp_bias": True}, "mlp_bias"),
+        ({"model_type": "nemotron_h", "hybrid_override_pattern": "MX"}, "X"),
+    ],
+)
+def test_features_that_are_not_counted_are_named(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnknownArchitecture, match=named):
+        load_config(LLAMA | changes)
+
+
+def test_per_layer_embeddings_and_shared_caches_of_gemma_4() -> None:
+    data = {
         "model_type": "gemma4_text",
         "hidden_size": 2560,
-        "num_hidden_layers": 12,
+        "num_hidden_layers": 42,
         "num_attention_heads": 8,
     }
-    gemma |= {"intermediate_size": 10240, "vocab_size": 262144, "hidden_size_per_layer_input": 256}
-    with pytest.raises(UnknownArchitecture, match="hidden_size_per_layer_input"):
-        load_config(gemma)
+    data |= {
+        "intermediate_size": 10240,
+        "vocab_size": 262144,
+        "num_key_value_heads": 2,
+        "sliding_window": 512,
+    }
+    found = load_config(data | {"num_kv_shared_layers": 18})
+    # the count of Transformers 5.23 for this configuration
+    assert counts(found).total + counts(found).memory == 7_463_013_376
+    assert counts(found).memory == 262_144 * 42 * 256
+    every = load_config(data)
+    # 18 of 42 layers, three of them global, read the caches of earlier ones
+    assert kv_bytes_per_token(found) == pytest.approx(kv_bytes_per_token(every) * 4 / 7)
+    doubled = load_config(data | {"num_kv_shared_layers": 18, "use_double_wide_mlp": True})
+    assert counts(doubled).total - counts(found).total == 18 * 3 * 2560 * 10240
+    with pytest.raises(BadInput, match="num_kv_shared_layers"):
+        load_config(data | {"num_kv_shared_layers": 42})
 
 
 def test_harmless_fields_pass() -> None:

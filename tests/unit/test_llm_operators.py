@@ -74,6 +74,7 @@ def test_gqa_by_hand() -> None:
         ({"rel": Relative(16, 512)}, D * 8 * 16 + 16 * 512),
         ({"kv_sconv": 4}, 4 * 2 * 2 * 128),
         ({"window": 512}, 0),
+        ({"kv_shared": True}, -2 * D * 2 * 128),
         ({"block_index": BlockIndex(4, 128, 128, 16, 1)}, D * 5 * 128 + 256),
         ({"qsa": Qsa(4, 1, 128, 2048, 4, 256)}, D * 5 * 128 + 256),
     ],

@@ -16,10 +16,8 @@ from assay.llm.blocks import (
     Mixer,
     Mtp,
     Residual,
-    number,
-    read,
-    write,
 )
+from assay.llm.records import number, read, write
 
 #: More layers than any model has; a larger schedule is a mistake.
 MOST_LAYERS = 100_000

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from assay.errors import BadInput
-from assay.llm.blocks import number
 from assay.llm.huggingface import blocks
 from assay.llm.huggingface.blocks import Arch
 from assay.llm.huggingface.fields import Fields, runs
+from assay.llm.records import number
 
 #: A compression ratio from here on averages entries without an index (HCA); below it selects (CSA).
 HEAVY = 32

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.errors import BadInput, UnknownArchitecture
-from assay.llm.blocks import number
+from assay.llm.records import number
 
 #: Names that change counts if set.
 COUNTS = re.compile(

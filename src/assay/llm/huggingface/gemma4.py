@@ -1,4 +1,4 @@
-"""Gemma 4: wide global heads, keys as values, experts beside a dense FFN, per-layer embeddings, shared caches."""
+"""Gemma 4: wide global heads, keys as values, experts beside a dense FFN, per-layer embeddings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from assay.llm.huggingface.fields import Fields, runs
 
 
 def gemma4(fields: Fields) -> Arch:
-    """Gemma 4: five sliding layers to one global layer whose heads are wider and whose keys are the values."""
+    """Gemma 4: five sliding layers to one global layer with wider heads whose keys are the values."""
     fields.default({"num_key_value_heads": 4, "hidden_size_per_layer_input": 256})
     arch = blocks.skeleton(fields, tie=True)
     layers = arch["num_layers"]
@@ -41,7 +41,7 @@ def gemma4(fields: Fields) -> Arch:
 
 
 def _feed_forward(fields: Fields, arch: Arch, shared: int) -> tuple[Arch, list[str]]:
-    """Return the feed-forward blocks and the one of every layer; layers with shared caches may be twice as wide."""
+    """Return the feed-forward blocks and every layer's; layers with shared caches may be twice as wide."""
     layers, width = arch["num_layers"], fields.whole("intermediate_size")
     wide = fields.flag("use_double_wide_mlp") and shared > 0
     if not fields.flag("enable_moe_block"):
