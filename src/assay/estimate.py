@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,6 +37,22 @@ class Estimate:
     floor: Number
     basis: str
 
+    def apply(self, change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Estimate:
+        """Return the estimate with `change` applied to each of its four numbers, as arrays."""
+        value, low, high, floor = (
+            change(np.asarray(number, dtype=np.float64))
+            for number in (self.value, self.low, self.high, self.floor)
+        )
+        return Estimate(value, low, high, floor, self.basis)
+
+    def at(self, index: int, n: int) -> Estimate:
+        """Return the estimate of one of `n` operating points."""
+        value, low, high, floor = (
+            float(np.broadcast_to(number, n)[index])
+            for number in (self.value, self.low, self.high, self.floor)
+        )
+        return Estimate(value, low, high, floor, self.basis)
+
     def json(self) -> dict[str, Any]:
         """Return `{value, low, high, floor}` with NaN as None."""
         return {key: _plain(getattr(self, key)) for key in ("value", "low", "high", "floor")}
@@ -43,4 +61,4 @@ class Estimate:
 def _plain(number: Number) -> Any:
     if isinstance(number, np.ndarray):
         return [_plain(float(item)) for item in number.ravel()]
-    return None if number != number else float(number)
+    return None if math.isnan(number) else float(number)

@@ -158,8 +158,11 @@ def test_every_model(collected: Path) -> None:
     for path in sorted((collected / "models").glob("*.json")):
         theirs = json.loads(path.read_text())
         ours = facts.model(theirs["name"])
-        architecture = dict(ours.architecture)
+        architecture = json.loads(json.dumps(ours.architecture))
         architecture.pop("formats")
+        for block in architecture["attn"].values():
+            # re-ranking layers score at most this many positions: stated with the formulas, not in the file
+            block.get("indexer", {}).pop("candidates", None)
         assert architecture == theirs["arch"], path.stem
         assert ours.hf_id == theirs["hf_id"]
         assert facts.model(theirs["hf_id"]).name == ours.name

@@ -23,7 +23,13 @@ OFFLINE = {
 
 def offline(system: str, chips: int) -> float:
     setting = Setting(
-        model="deepseek-r1", system=system, chips=chips, weights="fp4", kv="fp8", engine="trtllm", load="offline"
+        model="deepseek-r1",
+        system=system,
+        chips=chips,
+        weights="fp4",
+        kv="fp8",
+        engine="trtllm",
+        load="offline",
     )
     found = predict(Conditions.of([setting], {"isl": [800.0], "osl": [3880.0]}), residual=False)
     assert found.reason == ("",)

@@ -148,9 +148,7 @@ def test_disaggregation_keeps_prompts_out_of_decode_steps() -> None:
 
 def test_speculation_pays_at_batch_one_and_fades_with_load() -> None:
     plain = step_of("deepseek-r1", "h200", "tp8")
-    drafted = step_of(
-        "deepseek-r1", "h200", "tp8", work=replace(WORK, drafts=1.0, yields=usual_yield(1))
-    )
+    drafted = step_of("deepseek-r1", "h200", "tp8", work=replace(WORK, drafts=1.0, yields=usual_yield(1)))
     batches = np.array([[1.0, 256.0]])
     gain = at_batch(plain, engine(), batches).tpot / at_batch(drafted, engine(), batches).tpot
     assert gain[0, 0] > 1.2

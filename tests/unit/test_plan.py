@@ -21,7 +21,25 @@ from assay.study.answer import FIGURES, SCHEMA, Answer
 from assay.study.question import Question
 
 #: Every platform that must answer for Kimi K2.
-KIMI = ["h100", "h200", "b200", "gb200-nvl72", "gb300-nvl72", "vr-nvl72", "mi300x", "mi355x", "tpu-v5e", "tpu-v6e", "tpu-v7", "trn2", "gaudi3", "cloudmatrix384", "groqrack", "lpx", "wse3"]
+KIMI = [
+    "h100",
+    "h200",
+    "b200",
+    "gb200-nvl72",
+    "gb300-nvl72",
+    "vr-nvl72",
+    "mi300x",
+    "mi355x",
+    "tpu-v5e",
+    "tpu-v6e",
+    "tpu-v7",
+    "trn2",
+    "gaudi3",
+    "cloudmatrix384",
+    "groqrack",
+    "lpx",
+    "wse3",
+]
 
 
 def ask(name: str, *platforms: str, **limits: object) -> Answer:
@@ -96,7 +114,9 @@ def test_figures_never_beat_physics() -> None:
         for name, figure in row.figures.items():
             ends = np.array([figure.low, figure.value, figure.high], dtype=float)
             bound = float(figure.floor)
-            assert np.all(ends <= bound * (1 + 1e-9)) if name in greatest else np.all(ends >= bound * (1 - 1e-9))
+            assert (
+                np.all(ends <= bound * (1 + 1e-9)) if name in greatest else np.all(ends >= bound * (1 - 1e-9))
+            )
 
 
 def test_rows_that_miss_the_limits_come_last() -> None:
@@ -180,7 +200,7 @@ def test_too_long_a_request_names_the_context() -> None:
 
 
 def test_unknown_names_say_what_is_close() -> None:
-    with pytest.raises(UnknownName, match="did you mean|Did you mean"):
+    with pytest.raises(UnknownName, match="Did you mean"):
         ask("kimi-k2", "h2000")
 
 
@@ -197,7 +217,7 @@ def test_a_chip_in_the_users_yaml_answers(tmp_path: Path) -> None:
 def test_json_round_trips_as_the_contract_says() -> None:
     data = json.loads(json.dumps(ask("gpt-oss-120b", "h100", "mi355x").json(), allow_nan=False))
     assert data["schema"] == SCHEMA
-    keys = ["platform", "system", "chips", "deployment", "fits", "limited_by", "basis"] + list(FIGURES)
+    keys = ["platform", "system", "chips", "deployment", "fits", "limited_by", "basis", *FIGURES]
     for row in data["rows"]:
         assert set(keys) <= set(row)
         assert set(row["tpot_s"]) == {"value", "low", "high", "floor"}

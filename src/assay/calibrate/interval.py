@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.calibrate.residual import Evidence, Shape, fit
-from assay.calibrate.trees import Boosting
-from assay.engine.residual import KNOWLEDGE, Correction
+from assay.engine.residual import KNOWLEDGE
+Correction=object
 
 Floats = NDArray[np.float64]
 

@@ -1,20 +1,21 @@
-"""Fits the correction that `assay.engine.residual` applies: ridge, group effects, boosted trees."""
+"""Fits the correction that `assay.engine.residual` applies: a Gaussian process on centres of the evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.calibrate.trees import Boosting, boost
 from assay.engine.features import LEVELS, keys, numbers
-from assay.engine.residual import Correction, Trees
+from assay.engine.kernel import Codes, Floats, Kernel, Single, Term, encode
 from assay.study.conditions import Conditions, Predictions
 
-Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
+
+#: Parts of a setting that one centre stands for.
+CLUSTER = ("chip", "model", "engine", "recipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +23,31 @@ class Shape:
     """How a correction is fitted.
 
     Attributes:
-        ridge: weight of zero on each standardised coefficient, in groups.
-        shrink: weight of zero on a group effect, in groups one level finer.
-        clip: residuals beyond it count as this much, log.
-        rounds: passes over ridge, effects and trees.
-        boosting: growth of the trees.
+        terms, linear: of the kernel. `noise`: variance of a measurement, log^2.
+        clip: residuals beyond it pull no harder, log.
+        centres: at most this many.
+        rounds: passes that find which points are outliers.
+        deployment: pull to zero of what a deployment leaves, in points.
+        seed: of every draw.
     """
 
-    ridge: float = 30.0
-    shrink: float = 1.5
-    clip: float = 0.5
-    rounds: int = 2
-    boosting: Boosting = field(default_factory=Boosting)
+    terms: tuple[Term, ...] = (
+        Term((), 0.15, 0.1, 4.0),
+        Term(("engine", "vendor"), 0.03, 0.5, 4.0),
+        Term(("chip", "engine"), 0.015, 0.5, 4.0),
+        Term(("chip",), 0.03, 0.5, 4.0),
+        Term(("family",), 0.02, 0.6, 4.0),
+        Term(("model",), 0.03, 0.5, 4.0),
+        Term(("chip", "model", "engine"), 0.04, 0.4, 2.0),
+    )
+    linear: float = 0.0005
+    noise: float = 0.01
+    clip: float = 0.25
+    centres: int = 1400
+    rounds: int = 3
+    deployment: float = 2.0
+    seed: int = 0
+    emphasis: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +67,21 @@ class Evidence:
     targets: Mapping[str, Floats]
     weight: Floats
 
-    def codes(self, level: int) -> Places:
+    def names(self, level: tuple[str, ...]) -> NDArray[np.str_]:
+        """Return the group of each point at a level, (n,)."""
+        place = LEVELS.index(level)
+        return np.array([group[place] for group in self.groups], dtype=np.str_)[self.places]
+
+    def codes(self, level: tuple[str, ...]) -> Places:
         """Return the group of each point at a level as a number, (n,)."""
-        index: dict[str, int] = {}
-        codes = [index.setdefault(group[level], len(index)) for group in self.groups]
-        return np.array(codes, dtype=np.intp)[self.places]
+        return np.unique(self.names(level), return_inverse=True)[1].astype(np.intp)
 
     def take(self, rows: NDArray[np.bool_] | Places) -> Evidence:
         """Return the points at `rows`."""
         targets = {name: values[rows] for name, values in self.targets.items()}
-        return Evidence(self.x[rows], self.groups, self.places[rows], targets, self.weight[rows])
+        return replace(
+            self, x=self.x[rows], places=self.places[rows], targets=targets, weight=self.weight[rows]
+        )
 
     def __len__(self) -> int:
         return len(self.places)
@@ -91,108 +110,179 @@ def evidence(conditions: Conditions, raw: Predictions, measured: Mapping[str, Fl
         mean = targets.get("ttft", np.full(len(conditions), np.nan))
         targets["ttft"] = np.where(np.isnan(mean), median, mean)
     groups = tuple(keys(setting) for setting in conditions.settings)
-    out = Evidence(numbers(conditions, raw), groups, conditions.setting, targets, np.ones(len(conditions)))
-    return Evidence(out.x, groups, out.places, targets, _weights(out))
+    bare = Evidence(numbers(conditions, raw), groups, conditions.setting, targets, np.ones(len(conditions)))
+    return replace(bare, weight=_weights(bare))
 
 
 def _weights(points: Evidence) -> Floats:
-    curve = points.codes(LEVELS.index(("chip", "model", "engine", "recipe", "layout")))
-    group = points.codes(LEVELS.index(("chip", "model", "engine")))
-    size, curves = np.bincount(curve)[curve], np.bincount(group)[group]
-    weight = size**-0.5 * (curves / np.maximum(size, 1)) ** -0.25
-    out: Floats = weight / weight.mean() if len(weight) else weight.astype(np.float64)
+    if not len(points):
+        return np.zeros(0)
+    curve, group = points.codes(LEVELS[-1]), points.codes(("chip", "model", "engine"))
+    size, points_of = np.bincount(curve)[curve], np.bincount(group)[group]
+    weight = size**-0.3 * points_of**-0.2
+    out: Floats = weight / weight.mean()
     return out
 
 
-def fit(points: Evidence, metric: str, shape: Shape | None = None) -> Correction:
-    """Return the correction of one metric.
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Centres of the evidence and the kernel that ties points to them.
 
-    Ridge first, on what exists for unseen chips and models; then the effects of groups, coarse to fine, each
-    on what the coarser ones leave; then trees on what is left within groups. A second round refits each part
-    on the others' remainder.
+    Attributes:
+        kernel, centres, codes, vocabulary: as in `assay.engine.residual.Calibration`.
+        own: kernel among the centres (m, m), with a little on its diagonal.
+    """
+
+    kernel: Kernel
+    centres: Single
+    codes: Codes
+    vocabulary: tuple[Mapping[str, int], ...]
+    own: Floats
+
+    def at(self, points: Evidence) -> Floats:
+        """Return the kernel between points and centres, (n, m)."""
+        levels = [LEVELS.index(level) for level in self.kernel.levels]
+        names = [[group[level] for level in levels] for group in points.groups]
+        first = (self.kernel.standard(points.x), encode(names, self.vocabulary), points.places)
+        return self.kernel.between(first, (self.centres, self.codes)).astype(np.float64)
+
+
+def basis(points: Evidence, shape: Shape) -> Basis:
+    """Return centres for evidence: each group of `CLUSTER` is stood for by a few means of its points."""
+    center, scale = _standard(points.x, shape.emphasis)
+    kernel = Kernel(center, scale, shape.terms, shape.linear)
+    z = kernel.standard(points.x)
+    owner = _clusters(z, points, shape)
+    mass = np.bincount(owner)
+    centres = np.column_stack([np.bincount(owner, column) for column in z.T]) / mass[:, None]
+    first = np.zeros(len(mass), dtype=np.intp)
+    first[owner[::-1]] = np.arange(len(owner))[::-1]
+    levels = [LEVELS.index(level) for level in kernel.levels]
+    rows = [[points.groups[points.places[row]][level] for level in levels] for row in first]
+    vocabulary = tuple(
+        {name: code for code, name in enumerate(sorted({row[place] for row in rows}))}
+        for place in range(len(levels))
+    )
+    codes = encode(rows, vocabulary)
+    small = centres.astype(np.float32)
+    own = kernel.between((small, codes, np.arange(len(small))), (small, codes)).astype(np.float64)
+    own[np.diag_indices(len(own))] += 1e-4 * own.diagonal().mean()
+    return Basis(kernel, small, codes, vocabulary, own)
+
+
+def _standard(x: Floats, emphasis: Mapping[str, float]) -> tuple[Floats, Floats]:
+    """Return center and scale of each feature, from its quantiles; one without spread is silenced."""
+    from assay.engine.features import NAMES
+
+    filled = np.where(np.isfinite(x), x, np.nan)
+    empty = ~np.isfinite(filled).any(axis=0)
+    filled[:, empty] = 0.0
+    center = np.nanmean(filled, axis=0)
+    spread = np.nanstd(filled, axis=0)
+    scale = np.where(spread > 1e-9, spread, np.inf)
+    factor = np.array([emphasis.get(name, 1.0) for name in NAMES])
+    with np.errstate(divide="ignore"):
+        return center, scale / factor
+
+
+def _clusters(z: Single, points: Evidence, shape: Shape) -> Places:
+    """Return the cluster of each point: k-means within each group, more clusters for larger groups."""
+    group = points.codes(CLUSTER)
+    sizes = np.bincount(group)
+    spare = max(shape.centres - len(sizes), 0)
+    share = sizes**0.7 / (sizes**0.7).sum()
+    counts = np.minimum(1 + np.floor(spare * share).astype(int), sizes)
+    dice = np.random.default_rng(shape.seed)
+    owner = np.zeros(len(z), dtype=np.intp)
+    offset = 0
+    order = np.argsort(group, kind="stable")
+    for code, rows in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+        labels = _means(z[rows], int(counts[code]), dice)
+        owner[rows] = offset + labels
+        offset += int(labels.max(initial=-1)) + 1
+    return owner
+
+
+def _means(z: Single, count: int, dice: np.random.Generator) -> Places:
+    """Return the cluster of each row of a small set by k-means; empty clusters are closed."""
+    if count <= 1:
+        return np.zeros(len(z), dtype=np.intp)
+    centres = z[dice.choice(len(z), count, replace=False)]
+    labels = np.zeros(len(z), dtype=np.intp)
+    for _ in range(8):
+        labels = ((z[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
+        mass = np.bincount(labels, minlength=count)
+        sums = np.stack([z[labels == place].sum(axis=0) for place in range(count)])
+        centres = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1)[:, None], centres)
+    return np.unique(labels, return_inverse=True)[1].astype(np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One metric fitted on a basis.
+
+    Attributes:
+        mean: log of what the correction returns to. `weights`: of each centre (m,).
+        residual: log(measured / corrected), (n,).
+        trusted: weight of each point after outliers were found, over the noise (n,).
+        at: kernel between points and centres (n, m). `factor`: Cholesky factor of the normal matrix (m, m).
+    """
+
+    mean: float
+    weights: Floats
+    residual: Floats
+    trusted: Floats
+    at: Floats
+    factor: Floats
+
+    def left_out(self, groups: Places) -> Floats:
+        """Return the residual of each point if its whole group had been left out of the fit, (n,).
+
+        With H the influence of a group's measurements on its own predictions, r / (1 - H): one fit answers
+        for every group.
+
+        Args:
+            groups: group of each point (n,).
+        """
+        out = np.empty(len(self.residual))
+        half = np.linalg.solve(self.factor, self.at.T)
+        order = np.argsort(groups, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+            part = half[:, rows]
+            weight = self.trusted[rows]
+            if len(rows) <= len(part):
+                influence = part.T @ (part * weight)
+                out[rows] = np.linalg.solve(np.eye(len(rows)) - influence, self.residual[rows])
+            else:
+                pulled = part @ (weight * self.residual[rows])
+                core = np.eye(len(part)) - (part * weight) @ part.T
+                out[rows] = self.residual[rows] + part.T @ np.linalg.solve(core, pulled)
+        return out
+
+
+def fit(points: Evidence, metric: str, shape: Shape, ground: Basis, at: Floats | None = None) -> Fit:
+    """Fit the correction of one metric.
 
     Args:
-        points: the evidence; points without the metric are left out.
+        points: evidence in which the metric is measured at every point.
         metric: key of `points.targets`.
-        shape: how to fit; None = the default.
+        shape: how to fit.
+        ground: the basis.
+        at: `ground.at(points)`, if it is there already.
     """
-    how = shape or Shape()
-    kept = points.take(np.isfinite(points.targets[metric]))
-    y = kept.targets[metric]
-    center, scale = _standard(kept.x)
-    z = np.clip(np.nan_to_num((kept.x - center) / scale), -3.0, 3.0)
-    none = Trees(np.zeros((0, 1), dtype=np.intp), np.zeros((0, 1)), np.zeros((0, 2)))
-    coefficients, intercept = np.zeros(z.shape[1]), 0.0
-    effects: dict[str, float] = {}
-    trees, shifts, grown = none, np.zeros(len(y)), np.zeros(len(y))
-    curve = kept.codes(len(LEVELS) - 1)
-    for turn in range(how.rounds if len(y) else 0):
-        coefficients, intercept = _ridge(z, y - shifts - grown, kept.weight, how)
-        linear = z @ coefficients + intercept
-        effects, shifts = _effects(kept, y - linear - grown, how)
-        if turn == how.rounds - 1:
-            trees = boost(kept.x, y - linear - shifts, kept.weight, how.boosting, curve)
-            grown = trees(kept.x)
-    return Correction(center, scale, coefficients, float(intercept), effects, trees)
-
-
-def _standard(x: Floats) -> tuple[Floats, Floats]:
-    """Return center and scale of each column; a column without spread gets a scale that silences it."""
-    known = np.isfinite(x)
-    count = np.maximum(known.sum(axis=0), 1)
-    filled = np.where(known, x, 0.0)
-    center = filled.sum(axis=0) / count
-    scale = np.sqrt((np.where(known, x - center, 0.0) ** 2).sum(axis=0) / count)
-    return center, np.where(scale > 1e-9, scale, np.inf)
-
-
-def _ridge(z: Floats, y: Floats, weight: Floats, how: Shape) -> tuple[Floats, float]:
-    """Return coefficients and intercept of a ridge regression that outliers do not steer."""
-    design = np.column_stack([z, np.ones(len(z))])
-    penalty = np.full(design.shape[1], how.ridge)
-    penalty[-1] = 1e-6
-    solution = np.zeros(design.shape[1])
-    for _ in range(4):
-        left = y - design @ solution
-        robust = weight * np.minimum(1.0, how.clip / np.maximum(np.abs(left), 1e-9))
-        normal = design.T @ (design * robust[:, None]) + np.diag(penalty)
-        solution = np.linalg.solve(normal, design.T @ (robust * y))
-    return solution[:-1], float(solution[-1])
-
-
-def _effects(points: Evidence, y: Floats, how: Shape) -> tuple[dict[str, float], Floats]:
-    """Return the effect of each group at each level, and their sum at each point.
-
-    A group's effect is the mean of its members one level finer, pulled to zero by `how.shrink` members: a
-    chip seen in one model counts less than one seen in ten.
-    """
-    effects: dict[str, float] = {}
-    total = np.zeros(len(y))
-    finest = points.codes(len(LEVELS) - 1)
-    for level in range(len(LEVELS)):
-        left = np.clip(y - total, -how.clip, how.clip)
-        member = finest if level < len(LEVELS) - 1 else np.arange(len(y))
-        group = points.codes(level)
-        mass = np.bincount(member, points.weight)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.bincount(member, points.weight * left) / mass
-        owner = np.zeros(len(mass), dtype=np.intp)
-        owner[member] = group
-        present = mass > 0
-        size = np.bincount(owner[present], minlength=int(group.max(initial=0)) + 1)
-        value = np.bincount(owner[present], mean[present], minlength=len(size)) / (
-            size + how.shrink * _needed(level)
-        )
-        total += value[group]
-        names = {
-            int(code): points.groups[place][level] for code, place in zip(group, points.places, strict=True)
-        }
-        effects |= {
-            f"{level}:{name}": float(value[code]) for code, name in names.items() if abs(value[code]) > 1e-4
-        }
-    return effects, total
-
-
-def _needed(level: int) -> float:
-    """Return how many more members a coarse group needs before its effect is believed."""
-    return 8.0 if level < 4 else 4.0 if level < 9 else 1.0
+    y = points.targets[metric]
+    features = ground.at(points) if at is None else at
+    mean = float(np.median(y)) if len(y) else 0.0
+    target = y - mean
+    trusted = points.weight / shape.noise
+    weights, residual = np.zeros(len(ground.own)), target
+    factor = np.linalg.cholesky(ground.own)
+    for turn in range(shape.rounds):
+        robust = np.minimum(1.0, shape.clip / np.maximum(np.abs(residual), 1e-9)) if turn else np.ones(len(y))
+        trusted = points.weight * robust / shape.noise
+        normal = features.T @ (features * trusted[:, None]) + ground.own
+        factor = np.linalg.cholesky(normal)
+        pulled = np.linalg.solve(factor, features.T @ (trusted * target))
+        weights = np.linalg.solve(factor.T, pulled)
+        residual = target - features @ weights
+    return Fit(mean, weights, residual, trusted, features, factor)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from assay.calibrate.holdout import QUESTIONS, folds
 from assay.calibrate.interval import quantiles, spread
 from assay.calibrate.residual import Evidence, Shape, evidence, fit
-from assay.calibrate.trees import Boosting
 from assay.engine.features import LEVELS
 from assay.engine.residual import METRICS, Calibration
 from assay.errors import BadInput
@@ -49,7 +48,7 @@ class Effort:
     """
 
     shape: Shape = field(default_factory=Shape)
-    inner: Shape = field(default_factory=lambda: Shape(boosting=Boosting(trees=120, rate=0.15)))
+    inner: Shape = field(default_factory=Shape)
     folds: int = 4
     seed: int = 0
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.engine.step import Batch, Cost, Step, _tokens, coverage, kernel_times, message_times
+from assay.engine.step import Batch, Cost, Step, Tokens, coverage, kernel_times, message_times, tokens_of
 
 Array = NDArray[np.float64]
 
@@ -48,9 +48,9 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
     rates and move only weights, cache and state; all tokens visit the same experts; links carry each
     payload once at their one-way rate. It is the largest of the three sums.
     """
-    local = _tokens(step, batch.decode, batch.prompt, batch.finished)
-    stage = _tokens(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
-    zero = np.zeros(np.broadcast_shapes(step.overhead.shape, local[0].shape, np.shape(batch.prompt)))
+    local = tokens_of(step, batch.decode, batch.prompt, batch.finished)
+    stage = tokens_of(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
+    zero = np.zeros(np.broadcast_shapes(step.overhead.shape, local[0].shape, np.shape(0.0 if batch.prompt is None else batch.prompt)))
     memory, compute, link = zero.copy(), zero.copy(), zero.copy()
     flops, moved, weights, cache = zero.copy(), zero.copy(), zero.copy(), zero.copy()
     peak_time, bus_time, sent = zero.copy(), zero.copy(), zero.copy()
@@ -89,7 +89,7 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
 
 
 def _physical(
-    step: Step, cost: Cost, tokens: tuple[Array, Array | None, Array | None]
+    step: Step, cost: Cost, tokens: Tokens
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Return FLOPs, weight bytes, cache bytes, activation bytes, and the least weight bytes of a kernel."""
     operator, kernel, rates = cost.kernel.operator, cost.kernel, cost.rates
@@ -124,8 +124,8 @@ def explain(step: Step, batch: Batch, phase: str) -> list[dict[str, Any]]:
     Each row has `phase operator kind count format flops bytes seconds bound share`; the last rows are the
     collectives (bound `link`) and the kernel launches (bound `launch`).
     """
-    local = _tokens(step, batch.decode, batch.prompt, batch.finished)
-    stage = _tokens(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
+    local = tokens_of(step, batch.decode, batch.prompt, batch.finished)
+    stage = tokens_of(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
     rows: list[dict[str, Any]] = []
     for cost in step.costs:
         tokens = stage if cost.kernel.stage_rows else local

@@ -29,7 +29,7 @@ def model(name: str, facts: tuple[Path, ...] = ()) -> tuple[Model, ModelEntry | 
         UnknownArchitecture, BadInput: a config.json that cannot be read or counted.
     """
     if is_file(name):
-        from assay.llm.huggingface import load_config  # noqa: PLC0415 - only for files
+        from assay.llm.huggingface import load_config
 
         return Model.of(Path(name).stem, load_config(Path(name))), None
     entry = catalogue(facts).model(name)

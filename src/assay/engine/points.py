@@ -211,7 +211,7 @@ def best_layout(outcome: Outcome) -> NDArray[np.intp]:
     return np.asarray(np.argmax(score, axis=0))
 
 
-def figures(outcome: Outcome, load: Load, chips: int, replicas: int) -> Mapping[str, Floats]:
+def figures(outcome: Outcome, load: Load, chips: int, replicas: Floats | float) -> Mapping[str, Floats]:
     """Return tpot, ttft, throughput per chip and e2e of all layouts, (L, n), in SI units."""
     state = outcome.state
     tokens = load.isl if load.phase == "prefill" else load.osl

@@ -1,4 +1,4 @@
-"""A replica: one model with formats, sharded by many layouts on one system; what fits, and the step it runs."""
+"""A replica: a model in its formats, sharded by many layouts on a system; what fits, and the step it runs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class Replica:
         room = (self.usable - self.table.weight_bytes - self.working)[:, None]
         fitting = np.floor(np.maximum(room, 0.0) / np.maximum(each, 1.0))
         # a pipeline stage holds the cache of all microbatches, a DP group only its own sequences
-        return np.asarray(np.minimum(fitting, self.engine.sequences * degrees.pp[:, None]) * degrees.dp[:, None])
+        return np.asarray(
+            np.minimum(fitting, self.engine.sequences * degrees.pp[:, None]) * degrees.dp[:, None]
+        )
 
     def step(self, workload: Workload, skew: float) -> Step:
         """Compile the step of all layouts for a workload, with its draft passes where it speculates."""

@@ -14,7 +14,9 @@ with A activation bytes a row, C cache bytes a position, s sequences with T visi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +28,10 @@ from assay.timing.collectives import link
 from assay.timing.rates import Rates, rates
 
 Array = NDArray[np.float64]
+
+
+#: Decode tokens, prompt tokens and finished prompts of one step; None where it has none.
+Tokens: TypeAlias = tuple[Array, Array | None, Array | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,12 @@ class Workload:
         yields: tokens a sequence gains in one decode step (1 without drafts).
     """
 
-    isl: ArrayLike
-    osl: ArrayLike
-    cached: ArrayLike = 0.0
+    isl: Array | float
+    osl: Array | float
+    cached: Array | float = 0.0
     chunk: float = 8192.0
     drafts: float = 0.0
-    yields: ArrayLike = 1.0
+    yields: Array | float = 1.0
 
     @property
     def fresh(self) -> Array:
@@ -68,6 +74,23 @@ class Cost:
     memory_0: Array
     memory: tuple[Array, Array, Array]
 
+    @property
+    def arithmetic(self) -> bool:
+        """Whether the kernel computes anything, or depends on which experts are visited."""
+        operator = self.kernel.operator
+        return bool(operator.experts or operator.flops or operator.pair_flops)
+
+    def take(self, rows: NDArray[np.intp]) -> Cost:
+        """Return the cost of the layouts at `rows`."""
+        return replace(
+            self,
+            kernel=self.kernel.take(rows),
+            compute_0=self.compute_0[rows],
+            compute=_triple([part[rows] for part in self.compute]),
+            memory_0=self.memory_0[rows],
+            memory=_triple([part[rows] for part in self.memory]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -78,6 +101,15 @@ class Traffic:
     seconds_per_row: Array
     rows: tuple[float, float, float]
 
+    def take(self, rows: NDArray[np.intp]) -> Traffic:
+        """Return the traffic of the layouts at `rows`."""
+        return replace(
+            self,
+            message=self.message.take(rows),
+            latency=self.latency[:, rows],
+            seconds_per_row=self.seconds_per_row[:, rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -87,6 +119,8 @@ class Step:
         table, system, workload: what it was compiled from.
         costs, traffic: kernels and messages, folded.
         overhead: s of kernel launches, (L, 1).
+        joined: the costs that have arithmetic; `linear` sums the others, which only move bytes: s, and s
+            per decode token, prompt token and finished prompt.
         skew: excess load of the busiest expert rank beyond chance.
         drafter: one draft pass, run `workload.drafts` times before a speculative step; None without drafts.
     """
@@ -98,7 +132,22 @@ class Step:
     traffic: tuple[Traffic, ...]
     overhead: Array
     skew: float
+    joined: tuple[Cost, ...]
+    linear: tuple[Array, Array, Array, Array]
     drafter: Step | None = None
+
+    def take(self, rows: NDArray[np.intp]) -> Step:
+        """Return the step of the layouts at `rows`, for a closer look at single points."""
+        return replace(
+            self,
+            table=self.table.take(rows),
+            costs=tuple(cost.take(rows) for cost in self.costs),
+            joined=tuple(cost.take(rows) for cost in self.joined),
+            linear=_quadruple([part[rows] for part in self.linear]),
+            traffic=tuple(item.take(rows) for item in self.traffic),
+            overhead=self.overhead[rows],
+            drafter=self.drafter.take(rows) if self.drafter else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +157,14 @@ class Batch:
     Attributes:
         decode: decode sequences of the busiest attention-DP group.
         decode_stage: decode sequences of all groups of the stage.
-        prompt: prompt tokens of the busiest group; `prompt_stage` of all groups.
+        prompt: prompt tokens of the busiest group; `prompt_stage` of all groups. None = a decode-only step.
         finished: prompts that end in this step in the busiest group; `finished_stage` in all.
     """
 
     decode: ArrayLike
     decode_stage: ArrayLike
-    prompt: ArrayLike = 0.0
-    prompt_stage: ArrayLike = 0.0
+    prompt: ArrayLike | None = None
+    prompt_stage: ArrayLike | None = None
     finished: ArrayLike = 0.0
     finished_stage: ArrayLike = 0.0
 
@@ -151,13 +200,20 @@ def compile_step(
     if drafter is not None:
         drafting = compile_step(drafter, system, replace(workload, drafts=0.0, yields=1.0), skew)
     costs = tuple(_cost(kernel, table, system, workload) for kernel in table.kernels)
-    traffic = tuple(
-        _traffic(message, system) for message in table.messages if np.any(message.launches > 0)
-    )
+    traffic = tuple(_traffic(message, system) for message in table.messages if np.any(message.launches > 0))
     overhead = sum(
         (cost.kernel.launches * cost.rates.overhead for cost in costs), np.zeros((len(table.layouts), 1))
     )
-    return Step(table, system, workload, costs, traffic, overhead, skew, drafting)
+    joined = tuple(cost for cost in costs if cost.arithmetic)
+    linear = _sum([cost for cost in costs if not cost.arithmetic], np.zeros_like(overhead))
+    return Step(table, system, workload, costs, traffic, overhead, skew, joined, linear, drafting)
+
+
+def _sum(costs: Sequence[Cost], zero: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the seconds of kernels that only move bytes: constant, and per token of each kind."""
+    constant = sum((cost.memory_0 for cost in costs), zero)
+    first, second, third = (sum((cost.memory[k] for cost in costs), zero) for k in range(3))
+    return constant, first, second, third
 
 
 def _cost(kernel: Kernel, table: Table, system: System, workload: Workload) -> Cost:
@@ -205,6 +261,11 @@ def _query_rows(operator: Operator, table: Table, workload: Workload) -> Array:
     return np.asarray(queries / keys * (1.0 + workload.drafts))
 
 
+def _quadruple(items: list[Array]) -> tuple[Array, Array, Array, Array]:
+    first, second, third, fourth = items
+    return first, second, third, fourth
+
+
 def _triple(items: list[Array]) -> tuple[Array, Array, Array]:
     first, second, third = items
     return first, second, third
@@ -238,7 +299,7 @@ def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Ar
     ranks = np.asarray(ranks, dtype=np.float64)
     mean = np.maximum(np.asarray(rows) * topk / ranks, 1.0)
     worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + skew * (ranks > 1)
-    return np.minimum(worst, ranks)
+    return np.asarray(np.minimum(worst, ranks))
 
 
 def seconds(step: Step, batch: Batch) -> Array:
@@ -247,10 +308,15 @@ def seconds(step: Step, batch: Batch) -> Array:
     With pipeline parallelism this is the time of one microbatch through all stages, each as slow as the
     longest: stages hold whole layers.
     """
-    total = step.overhead
-    local = _tokens(step, batch.decode, batch.prompt, batch.finished)
-    stage = _tokens(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
-    for cost in step.costs:
+    local = tokens_of(step, batch.decode, batch.prompt, batch.finished)
+    stage = tokens_of(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
+    decode, prompt, finished = local
+    total = step.overhead + step.linear[0] + decode * step.linear[1]
+    if prompt is not None and finished is not None:
+        total = total + prompt * step.linear[2] + finished * step.linear[3]
+    for cost in step.joined:
+        if prompt is None and not cost.kernel.operator.decode_rows:
+            continue
         compute, memory = kernel_times(step, cost, stage if cost.kernel.stage_rows else local)
         compute = compute * compute
         memory = memory * memory
@@ -263,18 +329,18 @@ def seconds(step: Step, batch: Batch) -> Array:
     return np.asarray(total)
 
 
-def _tokens(
-    step: Step, decode: ArrayLike, prompt: ArrayLike, finished: ArrayLike
-) -> tuple[Array, Array | None, Array | None]:
+def tokens_of(
+    step: Step, decode: ArrayLike, prompt: ArrayLike | None, finished: ArrayLike
+) -> Tokens:
     """Return decode tokens, prompt tokens and finished prompts; None where there are none."""
     sequences = np.asarray(decode, dtype=np.float64) * (1.0 + step.workload.drafts)
-    if isinstance(prompt, float) and prompt == 0.0:
+    if prompt is None:
         return sequences, None, None
     return sequences, np.asarray(prompt, dtype=np.float64), np.asarray(finished, dtype=np.float64)
 
 
 def kernel_times(
-    step: Step, cost: Cost, tokens: tuple[Array, Array | None, Array | None]
+    step: Step, cost: Cost, tokens: Tokens
 ) -> tuple[Array, Array]:
     """Return compute and memory seconds of one kernel, before they are joined and without overhead."""
     operator = cost.kernel.operator
@@ -297,7 +363,7 @@ def kernel_times(
     return compute + active * cost.compute_0, memory + active * cost.memory_0
 
 
-def message_times(item: Traffic, tokens: tuple[Array, Array | None, Array | None]) -> Array:
+def message_times(item: Traffic, tokens: Tokens) -> Array:
     """Return seconds of one collective: the faster of its protocols."""
     decode, prompt, finished = tokens
     rows: Array = decode * item.rows[0]
@@ -305,5 +371,5 @@ def message_times(item: Traffic, tokens: tuple[Array, Array | None, Array | None
         rows = rows + prompt * item.rows[1] + finished * item.rows[2]
     first = item.latency[0] + rows * item.seconds_per_row[0]
     if item.latency.shape[0] == 1:
-        return first
-    return np.minimum(first, item.latency[1] + rows * item.seconds_per_row[1])
+        return np.asarray(first)
+    return np.asarray(np.minimum(first, item.latency[1] + rows * item.seconds_per_row[1]))

@@ -21,7 +21,8 @@ What is replicated and what is sent:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,10 @@ class Degrees:
         """Collect the degrees of `layouts`."""
         columns = np.array([(x.tp, x.pp, x.ep, x.dp, x.cp) for x in layouts], dtype=np.float64).T
         return cls(*columns)
+
+    def take(self, rows: NDArray[np.intp]) -> Degrees:
+        """Return the degrees of the layouts at `rows`."""
+        return Degrees(self.tp[rows], self.pp[rows], self.ep[rows], self.dp[rows], self.cp[rows])
 
     @property
     def stage(self) -> Array:
@@ -95,6 +100,10 @@ class Kernel:
     state_bytes: Array
     fill: float
 
+    def take(self, rows: NDArray[np.intp]) -> Kernel:
+        """Return the kernel of the layouts at `rows`."""
+        return _rows_of(self, rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -117,6 +126,19 @@ class Message:
     decode_rows: float
     prefill_rows: float
     prompt_rows: float
+
+    def take(self, rows: NDArray[np.intp]) -> Message:
+        """Return the message of the layouts at `rows`."""
+        return _rows_of(self, rows)
+
+
+Part = TypeVar("Part", Kernel, Message)
+
+
+def _rows_of(part: Part, rows: NDArray[np.intp]) -> Part:
+    names = [item.name for item in fields(part)]
+    arrays = {name: getattr(part, name) for name in names if isinstance(getattr(part, name), np.ndarray)}
+    return replace(part, **{name: array[rows] for name, array in arrays.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +164,18 @@ class Table:
     kv_format: str
     hidden: float
     uneven: Array
+
+    def take(self, rows: NDArray[np.intp]) -> Table:
+        """Return the table of the layouts at `rows`."""
+        return replace(
+            self,
+            layouts=tuple(self.layouts[int(row)] for row in rows),
+            degrees=self.degrees.take(rows),
+            kernels=tuple(kernel.take(rows) for kernel in self.kernels),
+            messages=tuple(message.take(rows) for message in self.messages),
+            weight_bytes=self.weight_bytes[rows],
+            uneven=self.uneven[rows],
+        )
 
 
 def shard(

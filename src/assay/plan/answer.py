@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from assay import __version__
-from assay.catalogue.load import Catalogue, catalogue
+from assay.catalogue.load import catalogue
+from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import ModelEntry, System
 from assay.engine.models import model
 from assay.engine.replica import Model
@@ -140,5 +141,3 @@ def provenance(known: Catalogue) -> dict[str, Any]:
         "catalogue": known.hash,
         "calibration": table.get("id", "") if isinstance(table, Mapping) else "",
     }
-
-

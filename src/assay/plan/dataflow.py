@@ -1,4 +1,4 @@
-"""Answer a question for an SRAM dataflow platform: capacity decides the chips, the pipeline decides the speed."""
+"""Answer for an SRAM dataflow platform: capacity decides the chips, the pipeline the speed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.catalogue.load import Catalogue
+from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import Price, System
 from assay.engine.replica import Model
 from assay.errors import DoesNotFit, NoEvidence
@@ -88,10 +88,7 @@ def figures_of(
 ) -> dict[str, Estimate]:
     """Return the figures a row shows, arrays over the concurrencies."""
     chips = np.asarray(result.chips, dtype=np.float64)
-    whole = result.output_rate
-    rate = Estimate(
-        *(np.asarray(getattr(whole, part)) / chips for part in ("value", "low", "high", "floor")), whole.basis
-    )
+    rate = result.output_rate.apply(lambda number: number / chips)
     made = {
         "ttft_s": result.ttft,
         "tpot_s": result.tpot,
@@ -145,9 +142,9 @@ def _row(
     meets: bool,
     notes: tuple[str, ...],
 ) -> Row:
-    made = {name: _one(figures[name], index, len(result.chips)) for name in FIGURES if name in figures}
+    made = {name: figures[name].at(index, len(result.chips)) for name in FIGURES if name in figures}
     chips = int(result.chips[index])
-    per_stage = max(int(round(float(result.chips_per_stage[index]))), 1)
+    per_stage = max(round(float(result.chips_per_stage[index])), 1)
     power = system.power_watts
     return Row(
         deployment=Deployment(
@@ -166,17 +163,13 @@ def _row(
         meets=meets,
         limited_by=str(result.limited_by[index]),
         basis=max((item.basis for item in made.values()), key=BASES.index),
-        memory={name: float(np.ravel(item)[min(index, np.size(item) - 1)]) / chips for name, item in result.memory.items()},
+        memory={
+            name: float(np.ravel(item)[min(index, np.size(item) - 1)]) / chips
+            for name, item in result.memory.items()
+        },
         power_watts=power * chips * replicas if power else None,
         notes=notes,
     )
-
-
-def _one(quantity: Estimate, index: int, n: int) -> Estimate:
-    parts = (
-        float(np.broadcast_to(getattr(quantity, part), n)[index]) for part in ("value", "low", "high", "floor")
-    )
-    return Estimate(*parts, basis=quantity.basis)
 
 
 def _front(
@@ -193,6 +186,6 @@ def _front(
             "weights": labels[0],
             "kv": labels[1],
         }
-        | {name: _one(figures[name], int(k), n).json() for name in FIGURES if name in figures}
+        | {name: figures[name].at(int(k), n).json() for name in FIGURES if name in figures}
         for k in front(per_user, per_chip)
     )

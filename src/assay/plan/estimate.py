@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.catalogue.load import Catalogue, catalogue
+from assay.catalogue.load import catalogue
+from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import System
 from assay.engine.breakdown import explain as explain_step
 from assay.engine.models import model
@@ -127,10 +128,10 @@ def _row(
     first = np.zeros(1, dtype=np.intp)
     points = gather(found, first, first, price, question.engine)
     notes = tuple(system.warnings) + ((note,) if note else ())
-    capacity = float(found.outcome.capacity[0, 0])
+    capacity = float(found.capacity[0, 0])
     if capacity < (question.concurrency or 1):
         notes += (f"memory holds {capacity:.0f} requests at once; the others wait",)
-    if float(found.outcome.state.utilisation[0, 0]) >= 0.98:
+    if float(found.state.utilisation[0, 0]) >= 0.98:
         notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
     row = build(Choice(points, 0, 1, True, 0.0), question, notes)
     return replace(row, moves=moves(points, 0)), points
@@ -138,7 +139,7 @@ def _row(
 
 def _explain(points: Points) -> list[dict[str, Any]]:
     """Return the decode step and one prompt by operator."""
-    outcome = points.found.outcome
+    outcome = points.outcome
     step, state = outcome.step, outcome.state
     degrees = step.table.degrees
     groups = float(degrees.dp[0])

@@ -42,10 +42,8 @@ def moves(points: Points, index: int) -> dict[str, float]:
     copy = points.found.copy
     load = points.found.load
     lengths = Lengths(float(load.isl[0, 0]), float(load.osl[0, 0]), float(load.cached[0, 0]))
-    row, column = int(points.row[index]), int(points.column[index])
-    state = points.found.outcome.state
-    target = float(np.broadcast_to(state.tpot, state.tpot.shape)[row, column])
-    layout = (copy.table.layouts[row],)
+    target = float(points.outcome.state.tpot[index, 0])
+    layout = (points.layouts[index],)
 
     def best(system: System) -> float:
         one = replica(copy.model, system, layout, copy.weights, copy.kv, copy.engine)
@@ -65,14 +63,10 @@ def moves(points: Points, index: int) -> dict[str, float]:
 
 
 def limited_by(points: Points, index: int) -> str:
-    """Return the resource most of the mean step goes to; `memory capacity` where the cache is full."""
-    outcome = points.found.outcome
-    row, column = int(points.row[index]), int(points.column[index])
-
-    def at(array: np.ndarray) -> float:
-        return float(np.broadcast_to(array, outcome.state.tpot.shape)[row, column])
-
-    share = min(max(1.0 - at(outcome.state.decode_step) / at(outcome.state.tpot), 0.0), 1.0)
+    """Return the resource most of the mean step goes to."""
+    outcome = points.outcome
+    step, tpot = float(outcome.state.decode_step[index, 0]), float(outcome.state.tpot[index, 0])
+    share = min(max(1.0 - step / tpot, 0.0), 1.0)
     spent = {}
     for name, label in (
         ("memory", "memory bandwidth"),
@@ -80,10 +74,10 @@ def limited_by(points: Points, index: int) -> str:
         ("link", "links"),
         ("overhead", "launch and host"),
     ):
-        decode = at(getattr(outcome.decode, name)) / at(outcome.decode.seconds)
-        prompt = at(getattr(outcome.prompt, name)) / at(outcome.prompt.seconds)
-        spent[label] = (1 - share) * decode + share * prompt
-    host = max(at(outcome.state.decode_step) - at(outcome.decode.seconds), 0.0) / at(outcome.state.decode_step)
+        decode = getattr(outcome.decode, name) / outcome.decode.seconds
+        prompt = getattr(outcome.prompt, name) / outcome.prompt.seconds
+        spent[label] = float((1 - share) * decode[index, 0] + share * prompt[index, 0])
+    host = max(step - float(outcome.decode.seconds[index, 0]), 0.0) / step
     spent = {label: part * (1 - host) for label, part in spent.items()}
     spent["launch and host"] += host
     return max(spent, key=lambda label: spent[label])

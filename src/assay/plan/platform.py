@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.catalogue.load import Catalogue
+from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import Price, System
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
@@ -53,7 +53,9 @@ def price_of(facts: Catalogue, system: System, kind: str) -> tuple[Price | None,
     except NoEvidence as error:
         stated = [price for price in facts.prices(system.chip.id) if price.source == "user"]
         if stated:
-            return stated[0], f"the price is the one stated in your facts, whatever its kind ({stated[0].kind})"
+            return stated[
+                0
+            ], f"the price is the one stated in your facts, whatever its kind ({stated[0].kind})"
         return None, error.message
 
 
@@ -113,9 +115,8 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     points, index = choice.points, choice.index
     copy = points.found.copy
     figures = {name: points.one(name, index) for name in FIGURES if name in points.figures}
-    row, column = int(points.row[index]), int(points.column[index])
-    state = points.found.outcome.state
-    batch = float(np.broadcast_to(state.batch, state.tpot.shape)[row, column])
+    layout = points.layouts[index]
+    batch = float(points.outcome.state.batch[index, 0])
     basis = max((item.basis for item in figures.values()), key=BASES.index)
     power = points.system.power_watts
     extra = () if choice.meets else (f"misses the limits by a factor of {choice.miss:.3g}",)
@@ -123,7 +124,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
         deployment=Deployment(
             system=points.system.id,
             system_name=points.system.name,
-            layout=points.layouts[index],
+            layout=layout,
             weights=copy.weights if copy.weights != "native" else native_label(copy.model.architecture),
             kv=copy.kv,
             replicas=choice.replicas,
@@ -136,7 +137,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
         meets=choice.meets,
         limited_by=limited_by(points, index),
         basis=basis,
-        memory=copy.memory(row, batch, question.isl + question.osl / 2),
+        memory=copy.memory(copy.table.layouts.index(layout), batch, question.isl + question.osl / 2),
         power_watts=power * choice.chips if power else None,
         notes=notes + extra,
     )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.catalogue.schema import Price, System
-from assay.engine.points import figures
+from assay.engine.points import Outcome, figures
 from assay.engine.residual import corrected
 from assay.engine.terms import floors, terms
 from assay.errors import NoEvidence
 from assay.estimate import Estimate
 from assay.llm.layout import Layout
 from assay.plan.predict import calibration, predictions
-from assay.plan.sweep import Sweep
+from assay.plan.sweep import Sweep, closer
 from assay.study.conditions import Conditions, Pool, Predictions, Setting
 from assay.timing.energy import board_watts
 
@@ -33,7 +33,7 @@ class Points:
 
     Attributes:
         found: the sweep they come from.
-        row, column: their places in it.
+        outcome: their states and breakdowns, (M, 1).
         layouts: their layouts.
         concurrency: requests in flight.
         figures: name in `assay.study.answer.FIGURES` -> Estimate over the points; absent if unknowable.
@@ -42,8 +42,7 @@ class Points:
     """
 
     found: Sweep
-    row: NDArray[np.intp]
-    column: NDArray[np.intp]
+    outcome: Outcome
     layouts: tuple[Layout, ...]
     concurrency: Floats
     figures: dict[str, Estimate]
@@ -63,15 +62,12 @@ class Points:
 
     def one(self, name: str, index: int) -> Estimate:
         """Return one figure of one point."""
-        each = self.figures[name]
-        parts = (np.broadcast_to(getattr(each, part), len(self.layouts)) for part in _PARTS)
-        return Estimate(*(float(part[index]) for part in parts), basis=each.basis)
+        return self.figures[name].at(index, len(self.layouts))
 
 
-_PARTS = ("value", "low", "high", "floor")
-
-
-def gather(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp], price: Price | None, name: str) -> Points:
+def gather(
+    found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp], price: Price | None, name: str
+) -> Points:
     """Return the candidate points at (row, column) of a sweep with all their figures.
 
     Args:
@@ -80,27 +76,24 @@ def gather(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp], price:
         price: USD per chip-hour, None if nobody has published one.
         name: engine named by the user, "" for none.
     """
-    copy, state = found.copy, found.outcome.state
-    chosen = tuple(copy.table.layouts[int(i)] for i in row)
+    copy, outcome = found.copy, closer(found, row, column)
+    chosen = outcome.step.table.layouts
     chips = copy.table.degrees.chips[row]
-
-    def at(array: Floats) -> Floats:
-        return np.asarray(np.broadcast_to(array, state.tpot.shape)[row, column], dtype=np.float64)
-
-    ones = np.ones(len(copy.table.layouts))
-    values = {key: at(item) for key, item in figures(found.outcome, found.load, 1, 1).items()}
-    least = {key: at(item) for key, item in floors(found.outcome, found.load, 1, ones).items()}
+    ones = np.ones(len(chosen))
+    values = _flat(figures(outcome, found.load, 1, 1))
+    least = _flat(floors(outcome, found.load, 1, ones))
     for table in (values, least):
         table["throughput"] = table["throughput"] / chips
-    parts = {key: at(item) for key, item in terms(found.outcome).items()}
-    concurrency = at(state.concurrency)
-    for table in (values, least):
-        table["joules"] = np.full(len(row), np.nan)
-    raw = predictions(values, least, parts, [""] * len(row))
-    conditions = conditions_of(found, chosen, concurrency, name)
-    better = corrected(conditions, raw, calibration())
-    made = _figures(found, better, chips, price, _power(found, row, column))
-    return Points(found, row, column, chosen, concurrency, made, better, chips)
+        table["joules"] = np.full(len(chosen), np.nan)
+    raw = predictions(values, least, _flat(terms(outcome)), [""] * len(chosen))
+    concurrency = outcome.state.concurrency[:, 0]
+    better = corrected(conditions_of(found, chosen, concurrency, name), raw, calibration())
+    made = _figures(found, better, price, _power(outcome, copy.system))
+    return Points(found, outcome, chosen, concurrency, made, better, chips)
+
+
+def _flat(table: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name: np.array(array[:, 0], dtype=np.float64) for name, array in table.items()}
 
 
 def conditions_of(found: Sweep, chosen: Sequence[Layout], concurrency: Floats, name: str) -> Conditions:
@@ -130,19 +123,22 @@ def conditions_of(found: Sweep, chosen: Sequence[Layout], concurrency: Floats, n
     )
 
 
-def _power(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp]) -> Estimate | None:
+def _power(outcome: Outcome, system: System) -> Estimate | None:
     """Return the mean board power of a chip at each point, W, or None if its power is unpublished."""
-    outcome, system = found.outcome, found.copy.system
-    peak = system.chip.peak_flops
-    # FLOPs of different formats share one activity figure: time at peak of the format most of them run in
-    rate = max(cost.rates.peak for cost in outcome.step.costs) if outcome.step.costs else max(peak.values())
-    share = 1.0 - outcome.state.decode_step / outcome.state.tpot
+    state = outcome.state
+    # FLOPs of different formats share one activity figure: time at peak of the fastest format in use
+    rate = max(cost.rates.peak for cost in outcome.step.costs)
+    share = 1.0 - state.decode_step / state.tpot
     busy = []
-    for name, scale in (("flops", rate), ("moved", system.chip.memory_bandwidth), ("sent", system.link_bandwidth)):
-        decode = getattr(outcome.decode, name) / outcome.state.decode_step
+    for name, scale in (
+        ("flops", rate),
+        ("moved", system.chip.memory_bandwidth),
+        ("sent", system.link_bandwidth),
+    ):
+        decode = getattr(outcome.decode, name) / state.decode_step
         prompt = getattr(outcome.prompt, name) / np.maximum(outcome.prompt.seconds, 1e-12)
         mean = ((1.0 - share) * decode + share * prompt) / scale if scale else np.zeros_like(decode)
-        busy.append(np.minimum(np.broadcast_to(mean, outcome.state.tpot.shape)[row, column], 1.0))
+        busy.append(np.minimum(mean[:, 0], 1.0))
     try:
         return board_watts(system.chip, busy[0], busy[1], busy[2])
     except NoEvidence:
@@ -150,7 +146,7 @@ def _power(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp]) -> Est
 
 
 def _figures(
-    found: Sweep, better: Predictions, chips: Floats, price: Price | None, power: Estimate | None
+    found: Sweep, better: Predictions, price: Price | None, power: Estimate | None
 ) -> dict[str, Estimate]:
     """Return all figures a row shows, from corrected predictions."""
     isl, osl = float(found.load.isl[0, 0]), float(found.load.osl[0, 0])
@@ -183,8 +179,7 @@ def inverse(quantity: Estimate) -> Estimate:
 
 def scale(quantity: Estimate, factor: float) -> Estimate:
     """Return quantity x factor."""
-    value, low, high, floor = (np.asarray(getattr(quantity, part)) * factor for part in _PARTS)
-    return Estimate(value, low, high, floor, quantity.basis)
+    return quantity.apply(lambda number: number * factor)
 
 
 def cost(rate: Estimate, price: Price) -> Estimate:
@@ -213,5 +208,3 @@ def energy(rate: Estimate, power: Estimate) -> Estimate:
             np.asarray(power.floor) / np.asarray(rate.floor),
             power.basis,
         )
-
-

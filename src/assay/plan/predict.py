@@ -76,7 +76,9 @@ def predictions(
     value: dict[str, Floats], floor: dict[str, Floats], parts: dict[str, Floats], reasons: list[str]
 ) -> Predictions:
     """Assemble predictions whose interval is still the value itself."""
-    made = {name: Estimate(value[name], value[name], value[name], floor[name], "datasheet") for name in METRICS}
+    made = {
+        name: Estimate(value[name], value[name], value[name], floor[name], "datasheet") for name in METRICS
+    }
     return Predictions(**made, reason=tuple(reasons), basis=("datasheet",) * len(reasons), terms=parts)
 
 
@@ -158,7 +160,9 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
     pick = np.arange(len(points))
     values = {name: array[chosen, pick] for name, array in found.items()}
     fits = outcome.capacity[chosen, pick] >= 1
-    least = {name: array[chosen, pick] for name, array in floors(outcome, load, setting.chips, counts).items()}
+    least = {
+        name: array[chosen, pick] for name, array in floors(outcome, load, setting.chips, counts).items()
+    }
     parts = {name: array[chosen, pick] for name, array in terms(outcome).items()}
     for array in (*values.values(), *least.values()):
         array[~fits] = np.nan

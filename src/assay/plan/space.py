@@ -35,7 +35,10 @@ class Shape:
 
 def shape(architecture: Architecture) -> Shape:
     """Read the bounds off an architecture."""
-    heads = [int(getattr(block, "heads", 0) or getattr(block, "v_heads", 0)) for block in architecture.attn.values()]
+    heads = [
+        int(getattr(block, "heads", 0) or getattr(block, "v_heads", 0))
+        for block in architecture.attn.values()
+    ]
     experts = [int(getattr(block, "n_routed", 0)) for block in architecture.ffn.values()]
     return Shape(max([*heads, 1]), architecture.num_layers, max([*experts, 0]))
 

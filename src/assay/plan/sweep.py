@@ -1,4 +1,4 @@
-"""Sweep one platform: every legal layout, format and batch, as arrays; keep the points worth a closer look."""
+"""Sweep one platform: every legal layout and batch, as arrays; keep the points worth a closer look."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from assay.engine.breakdown import breakdown
 from assay.engine.overheads import Engine
 from assay.engine.points import Load, Outcome
 from assay.engine.replica import Model, Replica, replica
-from assay.engine.steady import at_batch, closed, open_loop
-from assay.engine.step import Batch, Workload
+from assay.engine.steady import Steady, at_batch, closed, open_loop
+from assay.engine.step import Batch, Step, Workload
 from assay.errors import DoesNotFit
 from assay.llm.layout import Layout
 from assay.plan.pareto import front
@@ -32,26 +32,30 @@ class Sweep:
 
     Attributes:
         copy: the sharded replica.
-        outcome: steady state, breakdowns and capacity.
+        step: its compiled step.
+        state: the steady state.
+        capacity: sequences that fit beside the weights, (L, 1).
         load: the lengths, as the engine's figures need them.
         fits: whether the layout holds at least one sequence.
     """
 
     copy: Replica
-    outcome: Outcome
+    step: Step
+    state: Steady
+    capacity: Floats
     load: Load
     fits: NDArray[np.bool_]
 
     @property
     def per_user(self) -> Floats:
         """Output tokens/s of one user, NaN where nothing fits."""
-        return np.where(self.fits, 1.0 / self.outcome.state.tpot, np.nan)
+        return np.where(self.fits, 1.0 / self.state.tpot, np.nan)
 
     @property
     def per_chip(self) -> Floats:
         """Output tokens/s per chip of the replica, NaN where nothing fits."""
         chips = self.copy.table.degrees.chips[:, None]
-        return np.where(self.fits, self.outcome.state.throughput * self.load.osl / chips, np.nan)
+        return np.where(self.fits, self.state.throughput * self.load.osl / chips, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +132,31 @@ def sweep(
         most = np.minimum(limit, MOST_SEQUENCES * copy.table.degrees.dp[:, None])
         grid = np.exp(np.linspace(0.0, 1.0, batches)[None, :] * np.log(most))
         state = at_batch(step, engine, grid)
-    degrees = copy.table.degrees
+    return Sweep(copy, step, state, capacity, lengths.load(), fits)
+
+
+def closer(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp]) -> Outcome:
+    """Return the outcome of single points of a sweep, (M, 1), with their breakdowns."""
+    step = found.step.take(row)
+    state = Steady(
+        **{
+            name: np.broadcast_to(getattr(found.state, name), found.state.tpot.shape)[row, column][:, None]
+            for name in Steady.__slots__
+        }
+    )
+    degrees = step.table.degrees
     groups = degrees.dp[:, None]
     local = np.ceil(state.batch / groups / degrees.pp[:, None] - 1e-9)
     decode = Batch(local, np.maximum(state.batch / degrees.pp[:, None], 1.0))
-    fresh, zero = step.workload.fresh, np.zeros((len(layouts), 1))
+    fresh, zero = step.workload.fresh, np.zeros_like(groups)
     prompt = Batch(zero, zero, fresh + zero, fresh * groups, 1.0 + zero, groups)
-    outcome = Outcome(
-        state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, prompt)
-    )
-    return Sweep(copy, outcome, lengths.load(), fits)
+    capacity = found.capacity[row]
+    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, prompt))
 
 
-def candidates(found: Sweep, ttft: float | None, tpot: float | None, most: int) -> tuple[Floats, Floats]:
+def candidates(
+    found: Sweep, ttft: float | None, tpot: float | None, most: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return layout and batch positions of the points worth keeping, (M,) each.
 
     The Pareto front of output tokens/s/user against output tokens/s/chip, of all points and of those near
@@ -149,11 +165,11 @@ def candidates(found: Sweep, ttft: float | None, tpot: float | None, most: int) 
     per_user, per_chip = found.per_user.ravel(), found.per_chip.ravel()
     keep = [front(per_user, per_chip)]
     if ttft is not None:
-        near = found.outcome.state.ttft.ravel() <= ttft * 1.5
+        near = found.state.ttft.ravel() <= ttft * 1.5
         keep.append(front(np.where(near, per_user, np.nan), per_chip))
     if tpot is not None:
-        slow = found.outcome.state.tpot.ravel() <= tpot * 1.5
-        keep.append(front(np.where(slow, -found.outcome.state.ttft.ravel(), np.nan), per_chip))
+        slow = found.state.tpot.ravel() <= tpot * 1.5
+        keep.append(front(np.where(slow, -found.state.ttft.ravel(), np.nan), per_chip))
     flat = np.unique(np.concatenate(keep))
     if len(flat) > most:
         flat = flat[np.unique(np.linspace(0, len(flat) - 1, most).round().astype(np.intp))]
