@@ -274,15 +274,19 @@ def fit(points: Evidence, metric: str, shape: Shape, ground: Basis, at: Floats |
     features = ground.at(points) if at is None else at
     mean = float(np.median(y)) if len(y) else 0.0
     target = y - mean
-    trusted = points.weight / shape.noise
-    weights, residual = np.zeros(len(ground.own)), target
-    factor = np.linalg.cholesky(ground.own)
+    weights: Floats = np.zeros(len(ground.own))
+    residual: Floats = target
+    factor: Floats = np.linalg.cholesky(ground.own).astype(np.float64)
+    seen = (np.linalg.solve(factor, features.T) ** 2).sum(axis=0)
+    unseen = np.maximum(ground.kernel.itself(ground.kernel.standard(points.x)) - seen, 0.0)
+    noise = shape.noise + unseen
+    trusted = points.weight / noise
     for turn in range(shape.rounds):
         robust = np.minimum(1.0, shape.clip / np.maximum(np.abs(residual), 1e-9)) if turn else np.ones(len(y))
-        trusted = points.weight * robust / shape.noise
+        trusted = points.weight * robust / noise
         normal = features.T @ (features * trusted[:, None]) + ground.own
-        factor = np.linalg.cholesky(normal)
+        factor = np.linalg.cholesky(normal).astype(np.float64)
         pulled = np.linalg.solve(factor, features.T @ (trusted * target))
-        weights = np.linalg.solve(factor.T, pulled)
+        weights = np.linalg.solve(factor.T, pulled).astype(np.float64)
         residual = target - features @ weights
     return Fit(mean, weights, residual, trusted, features, factor)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.calibrate.holdout import QUESTIONS, folds
-from assay.calibrate.interval import quantiles, spread
-from assay.calibrate.residual import Evidence, Shape, evidence, fit
+from assay.calibrate.interval import left_out, quantiles, spread
+from assay.calibrate.residual import Basis, Evidence, Fit, Shape, basis, evidence, fit
 from assay.engine.features import LEVELS
-from assay.engine.residual import METRICS, Calibration
+from assay.engine.kernel import Floats, closest
+from assay.engine.residual import ASKED, METRICS, SCALES, Calibration, mark
 from assay.errors import BadInput
 from assay.measure.records import Records
 from assay.study.conditions import Conditions, Predictions
 
-Floats = NDArray[np.float64]
 Predictor = Callable[[Conditions], Predictions]
 
-#: Value of a record -> prediction it trains.
+#: Prediction -> values of a record that train it, the first that is there.
 MEASURED = {
     "tpot": ("tpot", "tpot_median"),
     "ttft": ("ttft",),
@@ -33,32 +32,19 @@ MEASURED = {
 #: Fewest points a metric needs before it gets a correction.
 FEWEST = 60
 
-#: Clusters that stand for the evidence when the distance to it is asked.
-ANCHORS = 256
+#: A deployment that leaves less than this, log, is not listed.
+SMALLEST = 0.005
 
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much work a calibration does.
-
-    Attributes:
-        shape: of the final fit. `inner`: of the fits that intervals come from.
-        folds: folds of each question that intervals come from.
-        seed: of every draw.
-    """
-
-    shape: Shape = field(default_factory=Shape)
-    inner: Shape = field(default_factory=Shape)
-    folds: int = 4
-    seed: int = 0
+#: Share of the evidence whose similarity to the nearest centre counts as near.
+NEAR = 0.05
 
 
 def gather(
     records: Records, predictor: Predictor
 ) -> tuple[Evidence, NDArray[np.intp], Conditions, Predictions]:
-    """Return the evidence of records, the row of each of its points, and their raw predictions.
+    """Return the evidence of records, the row of each of its points, their conditions and raw predictions.
 
-    Points set apart, points that cannot be predicted and predictions that are missing carry no target.
+    Points set apart, and points without a prediction, carry no target.
 
     Args:
         records: measured points.
@@ -71,133 +57,105 @@ def gather(
     if not len(places):
         raise BadInput("None of these points can be predicted.", "`assay validate` counts the reasons.")
     raw = predictor(conditions)
-    apart = records.apart()[places]
+    apart = records.apart()[places] | _impossible(records, places, raw)
     measured = {}
     for name, sources in MEASURED.items():
         column = np.full(len(places), np.nan)
         for source in sources:
-            values = records.column(source)[places]
-            column = np.where(np.isnan(column), values, column)
+            column = np.where(np.isnan(column), records.column(source)[places], column)
         measured[name] = np.where(apart, np.nan, column)
     return evidence(conditions, raw, measured), places, conditions, raw
 
 
+def _impossible(records: Records, places: NDArray[np.intp], raw: Predictions) -> NDArray[np.bool_]:
+    """Return which points were measured faster than the floor of what is stated about them."""
+    out = np.zeros(len(places), dtype=np.bool_)
+    for name, sources in MEASURED.items():
+        estimate = getattr(raw, name)
+        floor = np.asarray(estimate.floor, dtype=np.float64)
+        for source in sources:
+            value = records.column(source)[places]
+            with np.errstate(invalid="ignore"):
+                out |= value > floor if name == "throughput" else value < floor
+    return out
+
+
 def learn(
-    points: Evidence, effort: Effort | None = None, about: Mapping[str, object] | None = None
+    points: Evidence, shape: Shape | None = None, about: Mapping[str, object] | None = None
 ) -> Calibration:
     """Return the calibration that evidence supports.
 
     Args:
         points: the evidence.
-        effort: how much work to do.
+        shape: how to fit; None = the default.
         about: provenance to write into the calibration.
+
+    Raises:
+        BadInput: too few measured points.
     """
-    how = effort or Effort()
-    metrics = [
-        name for name in METRICS if int(np.isfinite(points.targets.get(name, np.array([]))).sum()) >= FEWEST
-    ]
-    used = (
-        points.take(np.any([np.isfinite(points.targets[name]) for name in metrics], axis=0))
-        if metrics
-        else points
-    )
-    corrections = {name: fit(used, name, _seeded(how.shape, how.seed)) for name in metrics}
+    how = shape or Shape()
+    counts = {
+        name: int(np.isfinite(points.targets[name]).sum()) for name in METRICS if name in points.targets
+    }
+    metrics = [name for name, count in counts.items() if count >= FEWEST]
+    if not metrics:
+        most = max(counts.values(), default=0)
+        raise BadInput(f"Too few measured points to calibrate on ({most}).", f"Give at least {FEWEST}.")
+    used = points.take(np.any([np.isfinite(points.targets[name]) for name in metrics], axis=0))
+    ground = basis(used, how)
+    alike = closest(ground.kernel.standard(used.x), ground.centres, how.terms[0].length)
     calibration = Calibration(
-        corrections, {}, {}, known(used), np.zeros((0, 0)), 1.0, about=dict(about or {})
+        kernel=ground.kernel,
+        centres=ground.centres,
+        codes=ground.codes,
+        vocabulary=ground.vocabulary,
+        weights={},
+        means={},
+        deployments={},
+        spreads={},
+        intervals={},
+        known=known(used),
+        near=float(np.quantile(alike, NEAR)),
+        length=how.terms[0].length,
+        about=dict(about or {}),
     )
-    calibration = replace(calibration, anchors=_anchors(used, calibration, how.seed))
-    calibration = replace(calibration, reach=_reach(used, calibration))
-    spreads, intervals = {}, {}
+    everything = ground.at(used)
     for name in metrics:
-        left, kinds, rows = left_out(used, name, how)
-        chosen = used.take(rows)
-        spreads[name] = spread(chosen, left, how.seed)
-        size = np.exp(spreads[name](chosen.x, chosen.groups, chosen.places))
-        intervals[name] = dict(quantiles(left, size, kinds, chosen.weight))
-    return replace(calibration, spreads=spreads, intervals=intervals)
+        have = np.isfinite(used.targets[name])
+        calibration = _with(calibration, name, used.take(have), ground, everything[have], how)
+    return calibration
 
 
-def _seeded(shape: Shape, seed: int) -> Shape:
-    return replace(shape, boosting=replace(shape.boosting, seed=seed))
+def _with(
+    calibration: Calibration, name: str, points: Evidence, ground: Basis, at: Floats, how: Shape
+) -> Calibration:
+    """Return a calibration with one more metric."""
+    fitted = fit(points, name, how, ground, at)
+    left = deployments(points, fitted, how)
+    tests = left_out(points, fitted, left)
+    mean, weights = spread(points, tests, ground, at, how)
+    size = np.exp(np.clip(at @ weights + mean, *SCALES))
+    return replace(
+        calibration,
+        weights={**calibration.weights, name: fitted.weights},
+        means={**calibration.means, name: fitted.mean},
+        deployments={**calibration.deployments, name: left},
+        spreads={**calibration.spreads, name: (mean, weights)},
+        intervals={**calibration.intervals, name: dict(quantiles(tests, size, points.weight))},
+    )
+
+
+def deployments(points: Evidence, fitted: Fit, how: Shape) -> dict[str, float]:
+    """Return what each deployment leaves after the fit: its mean residual, pulled to zero if it is thin."""
+    names, code = np.unique(points.names(LEVELS[-1]), return_inverse=True)
+    left = np.clip(fitted.residual, -how.clip, how.clip)
+    value = np.bincount(code, left) / (np.bincount(code) + how.deployment)
+    return {
+        mark(str(name)): float(item) for name, item in zip(names, value, strict=True) if abs(item) >= SMALLEST
+    }
 
 
 def known(points: Evidence) -> frozenset[str]:
-    """Return the groups of the evidence, at every level, as `level:key`."""
+    """Return the marks of the evidence's groups at the levels of `ASKED`."""
     present = [points.groups[place] for place in np.unique(points.places)]
-    return frozenset(f"{level}:{group[level]}" for group in present for level in range(len(LEVELS)))
-
-
-def left_out(points: Evidence, metric: str, how: Effort) -> tuple[Floats, NDArray[np.str_], NDArray[np.intp]]:
-    """Return residuals of points whose group was left out, under each question.
-
-    Returns:
-        (residuals, kind of knowledge, row of the evidence), one entry a point and question.
-    """
-    have = np.flatnonzero(np.isfinite(points.targets[metric]))
-    kept = points.take(have)
-    residuals, kinds, rows = [], [], []
-    for labels in _questions(kept, how.seed):
-        try:
-            splits = list(folds(labels, how.folds, how.seed))
-        except BadInput:
-            continue
-        for train, test in splits:
-            part, rest = kept.take(train), kept.take(test)
-            correction = fit(part, metric, _seeded(how.inner, how.seed))
-            bare = Calibration({metric: correction}, {}, {}, known(part), np.zeros((0, 0)), 1.0)
-            residuals.append(rest.targets[metric] - correction(rest.x, rest.groups, rest.places))
-            kind = [bare.knowledge(group) for group in rest.groups]
-            kinds.append(np.array(kind, dtype=np.str_)[rest.places])
-            rows.append(have[test])
-    if not rows:
-        return np.zeros(0), np.zeros(0, dtype=np.str_), np.zeros(0, dtype=np.intp)
-    return np.concatenate(residuals), np.concatenate(kinds), np.concatenate(rows)
-
-
-def _questions(points: Evidence, seed: int) -> Iterable[NDArray[np.str_]]:
-    """Yield labels of each question, and of single points."""
-    yield np.random.default_rng(seed).permutation(len(points)).astype(np.str_)
-    for parts in QUESTIONS.values():
-        level = LEVELS.index(parts)
-        yield np.array([group[level] for group in points.groups], dtype=np.str_)[points.places]
-
-
-def _anchors(points: Evidence, calibration: Calibration, seed: int) -> Floats:
-    """Return centres of clusters of the evidence in standardised features (k-means, a few rounds)."""
-    z = _standardised(points, calibration)
-    dice = np.random.default_rng(seed)
-    centres = z[dice.choice(len(z), min(ANCHORS, len(z)), replace=False)] if len(z) else z
-    for _ in range(6 if len(z) else 0):
-        owner = _nearest(z, centres)[0]
-        mass = np.bincount(owner, minlength=len(centres))
-        sums = np.column_stack([np.bincount(owner, column, minlength=len(centres)) for column in z.T])
-        centres = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1)[:, None], centres)
-    return centres
-
-
-def _reach(points: Evidence, calibration: Calibration) -> float:
-    """Return the distance at which a correction fades to one half: three times what evidence itself has."""
-    if not len(calibration.anchors):
-        return 1.0
-    gap = _nearest(_standardised(points, calibration), calibration.anchors)[1]
-    return float(3.0 * max(np.quantile(gap, 0.95), 1e-6))
-
-
-def _standardised(points: Evidence, calibration: Calibration) -> Floats:
-    if not calibration.corrections:
-        return np.zeros((0, points.x.shape[1]))
-    first = next(iter(calibration.corrections.values()))
-    out: Floats = np.clip(np.nan_to_num((points.x - first.center) / first.scale), -6.0, 6.0)
-    return out
-
-
-def _nearest(z: Floats, centres: Floats) -> tuple[NDArray[np.intp], Floats]:
-    owner = np.empty(len(z), dtype=np.intp)
-    gap = np.empty(len(z))
-    squares = (centres**2).sum(axis=1)
-    for start in range(0, len(z), 2048):
-        part = z[start : start + 2048]
-        distance = (part**2).sum(axis=1)[:, None] + squares - 2 * part @ centres.T
-        owner[start : start + 2048] = distance.argmin(axis=1)
-        gap[start : start + 2048] = np.sqrt(np.maximum(distance.min(axis=1), 0.0))
-    return owner, gap
+    return frozenset(mark(group[LEVELS.index(level)]) for group in present for level in ASKED)

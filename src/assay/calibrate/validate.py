@@ -57,6 +57,11 @@ class Score:
         out: Floats = np.abs(self.value / self.measured - 1.0)
         return out
 
+    def pairs(self) -> list[tuple[float, float]]:
+        """Return (measured, predicted) of the points that have both."""
+        have = np.isfinite(self.ape)
+        return list(zip(self.measured[have].tolist(), self.value[have].tolist(), strict=True))
+
     def beats_floor(self, values: Floats) -> NDArray[np.bool_]:
         """Return which values are better than physics allows (by more than rounding)."""
         better = values > self.floor * (1 + 1e-9) if self.upper else values < self.floor * (1 - 1e-9)

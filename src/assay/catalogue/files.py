@@ -11,7 +11,7 @@ from assay.errors import BadInput
 #: Folders whose files are entries, and what they hold.
 ENTRY_FOLDERS = {"chips": "chip", "systems": "system", "models": "model", "prices": "price"}
 #: Folders whose files replace ours as a whole.
-TABLE_FOLDERS = ("calibrations", "engines", "measurements", "workloads")
+TABLE_FOLDERS = ("calibrations", "claims", "engines", "market", "measurements", "quality", "workloads")
 _MOST_FILES = 2000
 
 

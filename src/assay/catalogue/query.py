@@ -189,6 +189,24 @@ class Catalogue:
             raise BadFact(f"No data {name!r}.")
         return next(iter(compiled.section(name, self.root).values()))
 
+    def tables(self, folder: str) -> Mapping[str, Any]:
+        """Return all data files of a folder by path without suffix, the user's laid over ours; maybe none.
+
+        Args:
+            folder: `market`, `claims`, `measurements` ...
+        """
+        found: dict[str, Any] = {}
+        try:
+            files = compiled.section(folder, self.root)
+            found = {name.removesuffix(".yaml"): content for name, content in files.items()}
+        except BadFact:
+            if (self.root / folder).is_dir():
+                raise
+        if self.extra:
+            own = self._entries.tables.items()
+            found |= {name: content for name, content in own if name.startswith(f"{folder}/")}
+        return found
+
     def source(self, id: str) -> str:
         """Return where a source is.
 

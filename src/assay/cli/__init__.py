@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 VERBS = {
     "plan": ("assay.cli.plan:plan", "Rank platforms and deployments for a model, a workload and an SLO."),
     "estimate": ("assay.cli.estimate:estimate", "Predict one deployment at one load; --explain by operator."),
+    "emit": ("assay.cli.emit:emit", "Write the commands and manifests that would run one deployment."),
+    "explain": ("assay.cli.explain:explain", "Say why the best deployment wins, and what lost."),
     "model": ("assay.cli.model:model", "Show a model: parameters, formats, memory with every term."),
     "chip": ("assay.cli.chip:chip", "Show a chip: every fact with unit, source, date and conflicts."),
     "system": (
@@ -29,6 +31,9 @@ VERBS = {
         "Show a system: its chip, its network, every fact with its source.",
     ),
     "list": ("assay.cli.listing:listing", "List models, chips, systems, prices or workloads."),
+    "claims": ("assay.cli.claims:claims", "Check published claims: where a factor holds, and what it comes from."),
+    "coverage": ("assay.cli.coverage:coverage", "Show which model runs where: measured, predicted, or not."),
+    "trace": ("assay.cli.trace:trace", "Read a trace of requests: rate, lengths, bursts, reuse, bad rows."),
     "check": ("assay.cli.check:check", "Check the facts, your own included."),
 }
 _ABOUT = "Which chips, which deployment, how fast, at what cost: open-weight models on any silicon."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from assay.cli.emit import check_emit, show
 from assay.cli.flags import Count, Facts, Lengths, Name, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
@@ -26,10 +27,13 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     kv: Name | None = None,
     engine: Name | None = None,
     price: Literal["own", "contract", "list", "spot"] = "list",
+    prefill_on: Name | None = None,
+    speculation: Literal["none", "mtp"] = "none",
     facts: Facts = (),
     explain: bool = False,
     json: bool = False,
     csv: Name | None = None,
+    emit: Name | None = None,
 ) -> int:
     """Predict one deployment at one load.
 
@@ -37,18 +41,23 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
         on: system.
-        layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2.
+        layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2; or of a prefill and a
+            decode pool with their replicas: 4xtp4+1xdep32.
         concurrency: requests in flight.
         rate: requests per second, instead of a concurrency.
         weights: weight format: native, bf16, fp8, fp4, int4.
         kv: KV cache format: bf16, fp8.
         engine: serving engine: vllm, sglang, trtllm.
         price: which prices count.
+        prefill_on: system of the prefill pool, where the layout has one; the same system without it.
+        speculation: whether to draft tokens.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         explain: show the decode step and the prefill by operator: FLOPs, bytes, seconds, bound.
         json: write the answer as JSON.
         csv: write the row as CSV, into a file or, without one, to standard output.
+        emit: also write what runs it, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
+    check_emit(emit, json=json, csv=csv)
     if rate is not None and concurrency is not None:
         raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
@@ -62,7 +71,11 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         kv=kv,
         engine=engine,
         price=price,
+        prefill_platform=prefill_on,
+        speculation=speculation,
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
     write(found, json=json, csv=csv, page="estimate")
+    if emit:
+        show(found, emit, facts=facts)
     return 0

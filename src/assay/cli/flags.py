@@ -64,6 +64,19 @@ def _rate(text: str, flag: str) -> float:
     return parse_quantity(text, "rate", what=flag)
 
 
+def _watts(text: str, flag: str) -> float:
+    return parse_quantity(text, "power", what=flag)
+
+
+def _dollars(text: str, flag: str) -> float:
+    """Return USD/h; a plain number is one."""
+    return parse_quantity(text if "/" in text else f"{text} USD/h", "price", what=flag)
+
+
+def _spare(text: str, flag: str) -> int:
+    return 0 if text.strip() == "0" else _count(text, flag)
+
+
 def _name(text: str, flag: str) -> str:
     if not text.strip():
         raise BadInput(
@@ -98,6 +111,9 @@ Name = Annotated[str, _flag(_name, "NAME")]
 Tokens = Annotated[int, _flag(_tokens, "TOKENS")]
 Count = Annotated[int, _flag(_count, "N")]
 Limit = Annotated[float, _flag(_limit, "TIME")]
+Watts = Annotated[float, _flag(_watts, "POWER")]
+Dollars = Annotated[float, _flag(_dollars, "USD/h")]
+Spare = Annotated[int, _flag(_spare, "N")]
 Rate = Annotated[float, _flag(_rate, "RATE")]
 Share = Annotated[float, _flag(_share, "SHARE")]
 Names = Annotated[tuple[str, ...], Parameter(converter=split, n_tokens=1, accepts_keys=False, metavar="A,B")]

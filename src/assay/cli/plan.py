@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from assay.cli.flags import Count, Facts, Lengths, Limit, Name, Names, Rate
+from assay.cli.emit import check_emit, show
+from assay.cli.flags import Count, Dollars, Facts, Lengths, Limit, Name, Names, Rate, Spare, Watts
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
@@ -33,10 +34,17 @@ def plan(  # noqa: PLR0913 - one argument a flag
     engine: Name | None = None,
     weights: Name | None = None,
     kv: Name | None = None,
+    serving: Literal["aggregated", "disaggregated", "both"] = "both",
+    prefill_on: Name | None = None,
+    speculation: Literal["none", "mtp", "auto"] = "none",
+    power: Watts | None = None,
+    budget: Dollars | None = None,
+    spare: Spare = 0,
     top: Count = 1,
     facts: Facts = (),
     json: bool = False,
     csv: Name | None = None,
+    emit: Name | None = None,
 ) -> int:
     """Rank platforms and deployments for a model, a workload and an SLO.
 
@@ -54,11 +62,19 @@ def plan(  # noqa: PLR0913 - one argument a flag
         engine: serving engine: vllm, sglang, trtllm.
         weights: weight format: native, bf16, fp8, fp4, int4.
         kv: KV cache format: bf16, fp8.
+        serving: whether replicas prefill and decode together, in two pools, or what is better.
+        prefill_on: system of the prefill pool of disaggregated deployments; the same platform without it.
+        speculation: draft tokens: never, always, or where it helps.
+        power: provisioned power of all chips at most: 100kW.
+        budget: USD per hour at most: 250 USD/h.
+        spare: nodes that may fail while rate and limits still hold.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         json: write the answer as JSON.
         csv: write the rows as CSV, into a file or, without one, to standard output.
+        emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
+    check_emit(emit, json=json, csv=csv)
     if rate is not None and concurrency is not None:
         raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
@@ -76,6 +92,12 @@ def plan(  # noqa: PLR0913 - one argument a flag
         engine=engine,
         weights=weights,
         kv=kv,
+        serving=serving,
+        prefill_platform=prefill_on,
+        speculation=speculation,
+        power=power,
+        budget=budget,
+        spare=spare,
         top=top,
     )
     with progress() as report:
@@ -83,6 +105,8 @@ def plan(  # noqa: PLR0913 - one argument a flag
     write(found, json=json, csv=csv)
     if found.best() is None:
         raise NotMet(shortfall(found))
+    if emit:
+        show(found, emit, facts=facts)
     return 0
 
 

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.engine.step import Batch, Cost, Step, Tokens, coverage, kernel_times, message_times, tokens_of
+from assay.engine.routing import coverage
+from assay.engine.step import (
+    Batch,
+    Cost,
+    Step,
+    Tokens,
+    draft_seconds,
+    hidden_seconds,
+    kernel_times,
+    message_times,
+    tokens_of,
+)
 
 Array = NDArray[np.float64]
 
@@ -18,7 +29,9 @@ class Breakdown:
     """One step by resource; arrays (L, N).
 
     Attributes:
-        memory, compute, link, overhead: s bound by each (a kernel counts for what bounds it).
+        memory, compute, link, overhead: s bound by each (a kernel counts for what bounds it; of the expert
+            exchange, what two-batch overlap does not hide).
+        draft: s of the draft passes before a speculative step.
         flops: FLOPs of the busiest chip. `moved`: bytes to and from its memory. `sent`: payload bytes.
         weights: bytes of `moved` that are weights; `cache` bytes that are cache and state.
         floor: least s that physics allows for the step, see `floor`.
@@ -28,6 +41,7 @@ class Breakdown:
     compute: Array
     link: Array
     overhead: Array
+    draft: Array
     flops: Array
     moved: Array
     sent: Array
@@ -38,7 +52,7 @@ class Breakdown:
     @property
     def seconds(self) -> Array:
         """Return the whole step, s."""
-        return self.memory + self.compute + self.link + self.overhead
+        return self.memory + self.compute + self.link + self.overhead + self.draft
 
 
 def breakdown(step: Step, batch: Batch) -> Breakdown:
@@ -50,7 +64,11 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
     """
     local = tokens_of(step, batch.decode, batch.prompt, batch.finished)
     stage = tokens_of(step, batch.decode_stage, batch.prompt_stage, batch.finished_stage)
-    zero = np.zeros(np.broadcast_shapes(step.overhead.shape, local[0].shape, np.shape(0.0 if batch.prompt is None else batch.prompt)))
+    zero = np.zeros(
+        np.broadcast_shapes(
+            step.overhead.shape, local[0].shape, np.shape(0.0 if batch.prompt is None else batch.prompt)
+        )
+    )
     memory, compute, link = zero.copy(), zero.copy(), zero.copy()
     flops, moved, weights, cache = zero.copy(), zero.copy(), zero.copy(), zero.copy()
     peak_time, bus_time, sent = zero.copy(), zero.copy(), zero.copy()
@@ -71,6 +89,8 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
         if local[1] is not None and local[2] is not None:
             rows = rows + local[1] * item.rows[1] + local[2] * item.rows[2]
         sent = sent + rows * item.message.row_bytes * item.message.launches
+    if isinstance(step.overlap, np.ndarray):
+        link = link - hidden_seconds(step, local, memory + compute + step.overhead)
     # in-network reduction and multicast let a payload cross a link once where a ring sends it twice
     links = max(step.system.link_bandwidth, step.system.nic_bandwidth or 0.0)
     wire = sent / 2 / links if links > 0 else zero
@@ -79,6 +99,7 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
         compute=compute,
         link=link,
         overhead=step.overhead + zero,
+        draft=draft_seconds(step, batch) + zero,
         flops=flops,
         moved=moved,
         sent=sent,
@@ -88,9 +109,7 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
     )
 
 
-def _physical(
-    step: Step, cost: Cost, tokens: Tokens
-) -> tuple[Array, Array, Array, Array, Array]:
+def _physical(step: Step, cost: Cost, tokens: Tokens) -> tuple[Array, Array, Array, Array, Array]:
     """Return FLOPs, weight bytes, cache bytes, activation bytes, and the least weight bytes of a kernel."""
     operator, kernel, rates = cost.kernel.operator, cost.kernel, cost.rates
     decode, prompt, finished = tokens
@@ -146,10 +165,13 @@ def explain(step: Step, batch: Batch, phase: str) -> list[dict[str, Any]]:
                 "bound": "compute" if t_compute >= t_memory else "memory",
             }
         )
-    for item in step.traffic:
-        spent = float(message_times(item, local)[0, 0])
-        if spent > 0:
-            rows.append(_link_row(item.message.name, item.message.op, phase, spent))
+    spent = ((item.message, float(message_times(item, local)[0, 0])) for item in step.traffic)
+    rows.extend(_link_row(message.name, message.op, phase, each) for message, each in spent if each > 0)
+    if isinstance(step.overlap, np.ndarray):
+        busy = np.array([[sum(row["seconds"] for row in rows if row["bound"] != "link")]]) + step.overhead
+        _hide(rows, float(hidden_seconds(step, local, busy)[0, 0]))
+    if (drafts := float(np.ravel(draft_seconds(step, batch))[0])) > 0:
+        rows.append(_link_row("draft passes", "draft", phase, drafts) | {"bound": "draft"})
     rows.append(
         {"phase": phase, "operator": "kernel launches", "kind": "launch", "count": None, "format": ""}
         | {"flops": 0.0, "bytes": 0.0, "seconds": float(step.overhead[0, 0]), "bound": "launch"}
@@ -158,6 +180,14 @@ def explain(step: Step, batch: Batch, phase: str) -> list[dict[str, Any]]:
     for row in rows:
         row["share"] = row["seconds"] / total
     return sorted(rows, key=lambda row: -row["seconds"])
+
+
+def _hide(rows: list[dict[str, Any]], hidden: float) -> None:
+    """Take what two-batch overlap hides from the dispatch and combine rows, in proportion."""
+    exchange = [row for row in rows if row["kind"] in ("dispatch", "combine")]
+    total = sum(row["seconds"] for row in exchange)
+    for row in exchange:
+        row["seconds"] *= 1.0 - hidden / total
 
 
 def _link_row(name: str, op: str, phase: str, spent: float) -> dict[str, Any]:

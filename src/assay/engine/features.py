@@ -25,7 +25,10 @@ LEVELS = (
     ("engine",),
     ("engine", "vendor"),
     ("engine", "generation"),
+    ("load",),
+    ("load", "engine"),
     ("load", "engine", "vendor"),
+    ("load", "engine", "chip"),
     ("family",),
     ("model",),
     ("chip",),
@@ -41,14 +44,16 @@ LEVELS = (
 _BITS = {"bf16": 16.0, "fp16": 16.0, "fp8": 8.0, "int8": 8.0, "mxfp8": 8.0, "fp6": 6.0, "int4": 4.0}
 _SETTING = (
     "log chips", "log tp", "log ep", "log dp", "log pp", "log replicas", "split", "log prefill ratio",
-    "share", "weight bits", "activation bits", "kv bits", "speculation", "drafts", "decode only", "prefill only",
+    "share", "weight bits", "activation bits", "kv bits", "speculation", "drafts", "decode only",
+    "prefill only",
     *(f"load {name}" for name in LOADS), "log bandwidth", "log peak", "log balance", "log link",
     "log memory", "log domain", "sram", "layout unknown",
 )  # fmt: skip
 _TERMS = (
     "log decode step", "memory share", "compute share", "link share", "overhead share", "log intensity",
     "log rows", "log expert rows", "log messages", "log weights", "cache share", "log prompt",
-    "prompt compute", "prompt link", "prompt overhead", "prompt share", "queue share", "utilisation", "kv fill", "log batch",
+    "prompt compute", "prompt link", "prompt overhead", "prompt share", "queue share", "utilisation",
+    "kv fill", "log batch", "log tpot", "log ttft", "log burst", "log pressure",
 )  # fmt: skip
 _POINT = (
     "log isl",
@@ -118,7 +123,7 @@ def numbers(conditions: Conditions, raw: Predictions) -> Floats:
         raw: their uncorrected predictions, with `terms`.
     """
     settings = np.array([_setting(item) for item in conditions.settings]).reshape(-1, len(_SETTING))
-    return np.hstack([_point(conditions), settings[conditions.setting], _terms(raw, len(conditions))])
+    return np.hstack([_point(conditions), settings[conditions.setting], _terms(conditions, raw)])
 
 
 def _point(conditions: Conditions) -> Floats:
@@ -193,7 +198,8 @@ def _chip(system: str) -> Chip | None:
         return None
 
 
-def _terms(raw: Predictions, n: int) -> Floats:
+def _terms(conditions: Conditions, raw: Predictions) -> Floats:
+    n = len(conditions)
     missing = np.full(n, np.nan)
 
     def term(name: str) -> Floats:
@@ -205,7 +211,9 @@ def _terms(raw: Predictions, n: int) -> Floats:
     step = np.maximum(term("decode_step"), 1e-9)
     prompt = np.maximum(term("prefill_step"), 1e-9)
     ttft = np.maximum(np.asarray(raw.ttft.value, dtype=np.float64), 1e-9)
+    tpot = np.maximum(np.asarray(raw.tpot.value, dtype=np.float64), 1e-9)
     moved = np.maximum(term("decode_bytes"), 1.0)
+    burst = _burst(conditions, prompt)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.column_stack(
             [
@@ -230,5 +238,17 @@ def _terms(raw: Predictions, n: int) -> Floats:
                 np.clip(term("utilisation"), 0.0, 2.0),
                 np.clip(term("kv_fill"), 0.0, 1.0),
                 log(term("batch"), 1.0),
+                log(tpot),
+                log(ttft),
+                log(burst / ttft),
+                log(burst / (np.fmax(conditions.osl, 1.0) * tpot)),
             ]
         )
+
+
+def _burst(conditions: Conditions, prompt: Floats) -> Floats:
+    """Return the time that the prompts of every user at once keep the prefilling replicas busy, s."""
+    pools = [item.prefill or item.pool for item in conditions.settings]
+    servers = np.array([pool.replicas * pool.layout.dp if pool else 1.0 for pool in pools])
+    out: Floats = np.fmax(conditions.concurrency, 1.0) * prompt / servers[conditions.setting]
+    return out

@@ -101,7 +101,8 @@ class Kernel:
     def itself(self, z: Single) -> Single:
         """Return the kernel of each point with itself, (n,)."""
         total = sum(term.variance for term in self.terms)
-        return np.float32(total) + np.float32(self.linear) * (z**2).sum(axis=1)
+        out: Single = np.float32(total) + np.float32(self.linear) * (z**2).sum(axis=1)
+        return out
 
 
 def closest(z: Single, other: Single, length: float) -> Floats:

@@ -9,8 +9,10 @@ of the fit, by how much of the group is known.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -44,11 +46,14 @@ ASKED = (
     ("family",),
 )
 
+#: Bounds on the log of an interval's scale.
+SCALES = (-4.6, 1.1)
+
 #: Half width, in log, of the interval of a prediction without any calibration.
 UNCALIBRATED = 0.7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """Everything `assay calibrate` learned for serving.
 
@@ -58,10 +63,10 @@ class Calibration:
         vocabulary: name of a group -> code, for each level of the kernel.
         weights: metric -> weight of each centre (m,).
         means: metric -> log of what the correction returns to without evidence.
-        deployments: metric -> deployment -> what is left of it after the kernel, log.
+        deployments: metric -> mark of a deployment -> what is left of it after the kernel, log.
         spreads: metric -> (mean, weight of each centre) of the log of the interval's scale.
         intervals: metric -> knowledge -> (low, high): quantiles of residual over scale.
-        known: groups that were measured, at the levels of `ASKED`, as `level:name`.
+        known: marks of the groups that were measured, at the levels of `ASKED`.
         near: similarity to the nearest centre that ordinary evidence has; further points get wider intervals.
         length: length of that similarity.
         id: what identifies the calibration in answers. `about`: provenance.
@@ -82,14 +87,26 @@ class Calibration:
     id: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def stacked(self) -> Single:
+        """Return the weights of every metric and of its scale, side by side, (m, 2 metrics)."""
+        pairs = [[self.weights[name], self.spreads[name][1]] for name in self.weights]
+        return np.array(pairs, dtype=np.float32).reshape(-1, len(self.centres)).T.copy()
+
     def knowledge(self, group: tuple[str, ...]) -> str:
         """Return how much of a setting's group has been measured, a key of `KNOWLEDGE`."""
-        seen = [f"{place}:{group[LEVELS.index(level)]}" in self.known for place, level in enumerate(ASKED)]
+        seen = [mark(group[LEVELS.index(level)]) in self.known for level in ASKED]
         if any(seen[:3]):
             return tuple(KNOWLEDGE)[seen.index(True)]
         return {(True, True): "chip and family", (True, False): "chip", (False, True): "family"}.get(
             (seen[3], seen[4]), "nothing"
         )
+
+
+@cache
+def mark(name: str) -> str:
+    """Return a short mark of a group's name: names of deployments are long, and there are thousands."""
+    return hashlib.blake2s(name.encode(), digest_size=5).hexdigest()
 
 
 def corrected(conditions: Conditions, raw: Predictions, table: Mapping[str, Any] | None) -> Predictions:
@@ -108,8 +125,8 @@ def corrected(conditions: Conditions, raw: Predictions, table: Mapping[str, Any]
 
 def apply(conditions: Conditions, raw: Predictions, calibration: Calibration) -> Predictions:
     """Return `raw` corrected by a calibration."""
-    groups = [keys(setting) for setting in conditions.settings]
-    index = conditions.setting
+    used, index = np.unique(conditions.setting, return_inverse=True)
+    groups = [keys(conditions.settings[place]) for place in used]
     z = calibration.kernel.standard(numbers(conditions, raw))
     between = calibration.kernel.between(
         (z, setting_codes(groups, calibration.kernel, calibration.vocabulary), index),
@@ -118,16 +135,18 @@ def apply(conditions: Conditions, raw: Predictions, calibration: Calibration) ->
     alike = closest(z, calibration.centres, calibration.length)
     wider = 1.0 + np.clip(1.0 - alike / max(calibration.near, 1e-9), 0.0, 1.0)
     kinds = [calibration.knowledge(group) for group in groups]
+    sums = between @ calibration.stacked
+    place = {name: 2 * number for number, name in enumerate(calibration.weights)}
     changed: dict[str, Estimate] = {}
     for metric in METRICS:
         if metric not in calibration.weights:
             changed[metric] = _uncalibrated(getattr(raw, metric), metric)
             continue
-        shift = between @ calibration.weights[metric] + calibration.means[metric]
+        shift = sums[:, place[metric]].astype(np.float64) + calibration.means[metric]
         left = calibration.deployments.get(metric, {})
-        shift = shift + np.array([left.get(group[-1], 0.0) for group in groups])[index]
-        mean, weights = calibration.spreads[metric]
-        scale = np.exp(np.clip(between @ weights + mean, np.log(0.01), np.log(3.0))) * wider
+        shift = shift + np.array([left.get(mark(group[-1]), 0.0) for group in groups])[index]
+        size = sums[:, place[metric] + 1].astype(np.float64) + calibration.spreads[metric][0]
+        scale = np.exp(np.clip(size, *SCALES)) * wider
         low, high = np.array([calibration.intervals[metric][kind] for kind in kinds]).reshape(-1, 2)[index].T
         bounds = (low * scale, high * scale)
         changed[metric] = _shifted(getattr(raw, metric), shift, bounds, metric)
@@ -155,8 +174,8 @@ def _shifted(raw: Estimate, shift: Floats, bounds: tuple[Floats, Floats], metric
     hold = np.fmin if metric == "throughput" else np.fmax
     low, high = value * np.exp(bounds[0]), value * np.exp(bounds[1])
     known = np.isfinite(value)
-    parts = (np.where(known, hold(part, floor), np.nan) for part in (value, low, high))
-    return Estimate(*parts, raw.floor, "calibrated chip")
+    value, low, high = (np.where(known, hold(part, floor), np.nan) for part in (value, low, high))
+    return Estimate(value, low, high, raw.floor, "calibrated chip")
 
 
 def _uncalibrated(raw: Estimate, metric: str) -> Estimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,33 +34,61 @@ class Speculation:
         return self.drafts > 0
 
 
-def speculation(method: str, draft_tokens: int, acceptance: Floats) -> Speculation:
+def speculation(method: str, draft_tokens: int, acceptance: Floats, model: str = "") -> Speculation:
     """Return the speculation of a group of points.
 
     Args:
         method: `mtp`, `eagle`, `draft`, or "" and `unknown` for none.
         draft_tokens: tokens drafted a step, 0 = the usual number of the method.
         acceptance: tokens a step yields, (n,); NaN = the usual figure for that many drafts.
+        model: catalogue name, for its usual figure.
     """
     if method in ("", "none", "unknown"):
         return Speculation(0, np.ones_like(acceptance), 0)
     table = _table()
     drafts = draft_tokens or int(table["draft_tokens"]["value"])
-    usual = usual_yield(drafts)
+    usual = usual_yield(drafts, model)
     return Speculation(drafts, np.where(np.isfinite(acceptance), np.maximum(acceptance, 1.0), usual), drafts)
 
 
-def usual_yield(drafts: int) -> float:
-    """Return the tokens a step yields when each draft is accepted with the usual probability.
+def usual_yield(drafts: int, model: str = "") -> float:
+    """Return the tokens a step yields with the usual acceptance of each position.
 
-    Accepted prefixes: 1 + p + p^2 + ... + p^drafts (Leviathan et al., "Fast inference from transformers via
-    speculative decoding", ICML 2023).
+    `1 + p_1 + p_1 p_2 + ...`: a draft counts only if all before it were accepted (Leviathan et al., "Fast
+    inference from transformers via speculative decoding", ICML 2023).
+
+    Args:
+        drafts: tokens drafted a step.
+        model: catalogue name; models without figures of their own take those of all.
     """
-    p = float(_table()["acceptance"]["value"])
-    return float(sum(p**k for k in range(drafts + 1)))
+    return float(1.0 + np.cumprod(acceptance_by_position(drafts, model)).sum())
+
+
+def acceptance_by_position(drafts: int, model: str = "") -> Floats:
+    """Return the probability that each draft is accepted once those before it were, (drafts,).
+
+    Positions beyond the last published one repeat it.
+    """
+    table = _table()["by_position"]
+    family = max((name for name in table if model.startswith(name)), key=len, default="any")
+    known = list(table[family]["value"])
+    return np.array([known[min(place, len(known) - 1)] for place in range(drafts)], dtype=np.float64)
+
+
+def acceptance_range(drafts: int, model: str = "") -> tuple[float, float]:
+    """Return the tokens a step yields at the low and the high end of the published acceptance."""
+    table = _table()["by_position"]
+    fact = table[max((name for name in table if model.startswith(name)), key=len, default="any")]
+    low, high = (float(sum(float(fact[end]) ** k for k in range(drafts + 1))) for end in ("low", "high"))
+    return low, high
+
+
+def draft_counts() -> tuple[int, ...]:
+    """Return the numbers of draft tokens a plan tries."""
+    return tuple(int(count) for count in _table()["draft_counts"]["value"])
 
 
 @lru_cache(maxsize=1)
-def _table() -> dict[str, dict[str, float]]:
-    table: dict[str, dict[str, float]] = catalogue().table("engines/speculation")
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = catalogue().table("engines/speculation")
     return table

@@ -21,7 +21,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from assay.catalogue.load import catalogue
 from assay.catalogue.schema import System
+from assay.engine.routing import coverage, imbalance
 from assay.llm.operators import Operator
 from assay.llm.shard import Kernel, Message, Table
 from assay.timing.collectives import link
@@ -123,6 +125,7 @@ class Step:
             per decode token, prompt token and finished prompt.
         skew: excess load of the busiest expert rank beyond chance.
         drafter: one draft pass, run `workload.drafts` times before a speculative step; None without drafts.
+        overlap: share of the expert exchange that two-batch overlap hides, (L, 1); 0 where it is not used.
     """
 
     table: Table
@@ -135,6 +138,7 @@ class Step:
     joined: tuple[Cost, ...]
     linear: tuple[Array, Array, Array, Array]
     drafter: Step | None = None
+    overlap: Array | float = 0.0
 
     def take(self, rows: NDArray[np.intp]) -> Step:
         """Return the step of the layouts at `rows`, for a closer look at single points."""
@@ -147,6 +151,7 @@ class Step:
             traffic=tuple(item.take(rows) for item in self.traffic),
             overhead=self.overhead[rows],
             drafter=self.drafter.take(rows) if self.drafter else None,
+            overlap=self.overlap[rows] if isinstance(self.overlap, np.ndarray) else self.overlap,
         )
 
 
@@ -206,7 +211,10 @@ def compile_step(
     )
     joined = tuple(cost for cost in costs if cost.arithmetic)
     linear = _sum([cost for cost in costs if not cost.arithmetic], np.zeros_like(overhead))
-    return Step(table, system, workload, costs, traffic, overhead, skew, joined, linear, drafting)
+    # two batches take turns where experts are spread over the NICs, as DeepEP-type engines do
+    far = (table.degrees.ep > system.domain)[:, None]
+    overlap = far * overlap_share() if np.any(far) else 0.0
+    return Step(table, system, workload, costs, traffic, overhead, skew, joined, linear, drafting, overlap)
 
 
 def _sum(costs: Sequence[Cost], zero: Array) -> tuple[Array, Array, Array, Array]:
@@ -255,7 +263,8 @@ def _query_rows(operator: Operator, table: Table, workload: Workload) -> Array:
     """
     if operator.kind != "attention_decode":
         return np.minimum(workload.fresh, workload.chunk)
-    tp = table.degrees.tp[:, None]
+    # an index is replicated: all its heads score one key on every TP rank
+    tp = table.degrees.tp[:, None] if operator.split != "none" else np.ones((1, 1))
     queries = np.ceil(max(operator.heads, 1) / tp)
     keys = np.ceil(max(operator.kv_heads, 1) / tp)
     return np.asarray(queries / keys * (1.0 + workload.drafts))
@@ -282,26 +291,6 @@ def _traffic(message: Message, system: System) -> Traffic:
     )
 
 
-def coverage(rows: ArrayLike, experts: int, topk: float) -> Array:
-    """Return the expected share of distinct experts that `rows` tokens visit under uniform routing.
-
-    `1 - (1 - k/E)^n`: an upper bound, real routing is skewed.
-    """
-    return np.asarray(-np.expm1(np.asarray(rows) * np.log1p(-min(topk / experts, 1 - 1e-12))))
-
-
-def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Array:
-    """Return the load of the busiest expert rank over the mean.
-
-    Chance: the greatest of `ranks` near-Poisson counts of mean m exceeds it by about
-    sqrt(2 ln(ranks) / m); `skew` adds what routing preferences leave after balancing.
-    """
-    ranks = np.asarray(ranks, dtype=np.float64)
-    mean = np.maximum(np.asarray(rows) * topk / ranks, 1.0)
-    worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + skew * (ranks > 1)
-    return np.asarray(np.minimum(worst, ranks))
-
-
 def seconds(step: Step, batch: Batch) -> Array:
     """Return the time of one pass through all layers on the busiest chips, s, (L, N).
 
@@ -322,16 +311,53 @@ def seconds(step: Step, batch: Batch) -> Array:
         memory = memory * memory
         total = total + np.sqrt(np.sqrt(compute * compute + memory * memory))
     total = total * step.table.uneven[:, None]
+    busy = total
     for item in step.traffic:
         total = total + message_times(item, local)
+    if isinstance(step.overlap, np.ndarray):
+        total = total - hidden_seconds(step, local, busy)
     if step.drafter is not None:
-        total = total + step.workload.drafts * seconds(step.drafter, Batch(batch.decode, batch.decode_stage))
+        total = total + draft_seconds(step, batch)
     return np.asarray(total)
 
 
-def tokens_of(
-    step: Step, decode: ArrayLike, prompt: ArrayLike | None, finished: ArrayLike
-) -> Tokens:
+def draft_seconds(step: Step, batch: Batch) -> Array:
+    """Return the time of the draft passes before a speculative step, s, (L, N); none without drafts."""
+    if step.drafter is None:
+        return np.zeros_like(step.overhead)
+    each = seconds(step.drafter, Batch(batch.decode, batch.decode_stage))
+    return np.asarray(step.workload.drafts * each)
+
+
+def hidden_seconds(step: Step, tokens: Tokens, busy: Array) -> Array:
+    """Return the part of the expert exchange that runs behind the kernels of another half batch, s.
+
+    Two-batch overlap hides at most what there is of either, and of the exchange only what grows with the
+    batch, not its latencies: `overlap x min(exchange, kernels)`.
+
+    Args:
+        step: the compiled step.
+        tokens: what it carries, of the busiest attention-DP group.
+        busy: s of its kernels.
+    """
+    decode, prompt, finished = tokens
+    exchange = np.zeros_like(busy)
+    for item in step.traffic:
+        if item.message.op not in ("dispatch", "combine"):
+            continue
+        rows: Array = decode * item.rows[0]
+        if prompt is not None and finished is not None:
+            rows = rows + prompt * item.rows[1] + finished * item.rows[2]
+        exchange = exchange + rows * np.min(item.seconds_per_row, axis=0)
+    return np.asarray(step.overlap * np.minimum(exchange, busy))
+
+
+def overlap_share() -> float:
+    """Return the share of the smaller of exchange and kernels that two-batch overlap hides."""
+    return float(catalogue().table("engines/experts")["overlap"]["value"])
+
+
+def tokens_of(step: Step, decode: ArrayLike, prompt: ArrayLike | None, finished: ArrayLike) -> Tokens:
     """Return decode tokens, prompt tokens and finished prompts; None where there are none."""
     sequences = np.asarray(decode, dtype=np.float64) * (1.0 + step.workload.drafts)
     if prompt is None:
@@ -339,9 +365,7 @@ def tokens_of(
     return sequences, np.asarray(prompt, dtype=np.float64), np.asarray(finished, dtype=np.float64)
 
 
-def kernel_times(
-    step: Step, cost: Cost, tokens: Tokens
-) -> tuple[Array, Array]:
+def kernel_times(step: Step, cost: Cost, tokens: Tokens) -> tuple[Array, Array]:
     """Return compute and memory seconds of one kernel, before they are joined and without overhead."""
     operator = cost.kernel.operator
     decode, prompt, finished = tokens

@@ -109,6 +109,7 @@ def _index(block: Gqa, hidden: int) -> tuple[Operator, ...]:
         {kind: size + LOGITS for kind, size in elements(keys * dim).items()},
         row_in=(heads + keys) * dim,
         compute="fp8",
+        heads=heads // keys,
     )
     return project, *(replace(part, stride=stride) for part in score)
 

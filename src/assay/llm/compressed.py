@@ -83,6 +83,7 @@ def _index(block: V4, hidden: int) -> tuple[Operator, ...]:
         cap=float(index.candidates or inf),
         row_in=n * dim + dim,
         compute="fp8",
+        heads=n,
     )
     return (*found, *(replace(part, stride=float(block.ratio)) for part in score))
 

@@ -90,6 +90,7 @@ def _index(block: Mla, index: Indexer, hidden: int) -> tuple[Operator, ...]:
         {kind: value + LOGITS for kind, value in size.items()},
         row_in=n * dim + dim,
         compute="fp8",
+        heads=n,
     )
     queries = linear("dsa.index.q", "index", inner, n * dim)
     return queries, keys, *(replace(part, stride=float(max(pool, 1))) for part in score)

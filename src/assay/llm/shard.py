@@ -11,8 +11,9 @@ What is replicated and what is sent:
   MLA always; router, norms and low-rank down-projections are replicated. Each attention output and each
   dense FFN output is all-reduced over the TP ranks; logits are gathered.
 * EP divides the experts over `ep` chips of a stage, the remaining factor splits their columns. With
-  attention DP every token is dispatched to the chips of its experts and combined back; without it all
-  chips hold all tokens and one all-reduce joins the partial sums.
+  attention DP every token is dispatched to the chips of its experts and combined back, and shared experts
+  are reduced over the TP ranks of a group; without it all chips hold all tokens and one all-reduce joins
+  the partial sums.
 * DP replicates attention, dense and shared-expert weights, and splits the sequences.
 * CP splits prompt tokens, and the cache of every sequence; weights are replicated.
 * PP divides the layers; one activation is sent per boundary.
@@ -203,9 +204,12 @@ def shard(
     degrees = Degrees.of(layouts)
     kernels: list[Kernel] = []
     messages: list[Message] = []
+    always = any(item.name.startswith(("moe.shared", "moe.dense")) for item in operators)
     for operator in operators:
         if operator.kind == "exchange":
             messages.extend(_exchange(operator, degrees))
+            if operator.experts and always:
+                messages.append(_shared(operator, degrees, hidden))
             continue
         kernels.append(_kernel(operator, degrees, weight_format, element_bytes, kv_format))
         if operator.split == "vocab" and operator.kind == "gemm":
@@ -321,6 +325,13 @@ def _exchange(operator: Operator, degrees: Degrees) -> list[Message]:
             rows,
         ),
     ]
+
+
+def _shared(operator: Operator, degrees: Degrees, hidden: int) -> Message:
+    """Return the reduction of shared experts: with attention DP no all-reduce of the mixture joins them."""
+    needed = np.where((degrees.dp * degrees.cp > 1) & (degrees.tp > 1), operator.count, 0.0)
+    rows = (operator.decode_rows, operator.prefill_rows, operator.prompt_rows)
+    return _message("moe.shared.out", "all_reduce", degrees.tp, needed, hidden * REDUCE_BYTES, rows)
 
 
 def _logits(operator: Operator, degrees: Degrees) -> Message:

@@ -117,6 +117,8 @@ def _sample(found: re.Match[str], chips: int) -> Deployed:
     if p_workers and workers:
         pools = Pool(stage(tp, dp, ep, attention_dp=dp > 1), workers), Pool(prefill, p_workers)
         return Deployed(*pools, max(chips, sum(pool.chips for pool in pools)))
+    if max(p_tp * p_dp, tp * dp) == 1:
+        return Deployed(None, None, chips, ("workers_assumed",))
     # Without worker counts the sample repeats the prefill EP for decode; more than a node is run as wide EP.
     wide = tp > 8
     decode = stage(tp, dp, tp if ep > 1 or wide else 1, attention_dp=dp > 1 or wide)
@@ -162,7 +164,7 @@ def _aggregated(row: Mapping[str, str], chips: int, cores: int) -> Deployed:
     if cores > 1 and chips and tp > chips:
         tp = max(1, chips // pp)
     if attention:
-        layout = stage(tp, dp, ep, attention_dp=True, world=chips if chips else 0)
+        layout = stage(tp, dp, ep, attention_dp=True, world=_attention_world(tp, dp, ep, chips))
     else:
         world = tp * max(dp, 1)
         if chips and chips % (tp * pp) == 0 and dp <= 1 and ep <= tp:
@@ -172,6 +174,14 @@ def _aggregated(row: Mapping[str, str], chips: int, cores: int) -> Deployed:
     layout = _with_pp(layout, pp)
     copies = max(1, chips // layout.chips) if chips else 1
     return Deployed(Pool(layout, copies), None, max(chips, layout.chips))
+
+
+def _attention_world(tp: int, dp: int, ep: int, chips: int) -> int:
+    """Return the chips of one worker with attention DP: TP counts the whole worker, or one of its groups."""
+    whole = tp if dp <= 1 or tp == dp else tp * dp
+    if chips and whole > chips:
+        whole = tp
+    return max(whole, ep)
 
 
 def _sample_aggregated(
@@ -194,7 +204,8 @@ def _sample_aggregated(
         return Deployed(None, None, chips, ("workers_assumed",))
     else:
         size = max(tp * dp, moe_tp * moe_ep)
-        layout = Layout(tp=tp, dp=size // tp if size % tp == 0 else 1, ep=ep if size % ep == 0 else 1)
+        tp = size if dp == 1 else tp
+        layout = Layout(tp=tp, dp=size // tp, ep=ep if size % ep == 0 else 1)
     return Deployed(Pool(layout), None, layout.chips)
 
 

@@ -12,6 +12,7 @@ from assay.catalogue.load import catalogue
 from assay.errors import AssayError
 
 _VENDORS = re.compile(r"^(nvidia|amd|intel|aws|google|huawei|instinct|geforce|data-center-gpu|virtualized)-")
+_NARROW = ("fp4", "nvfp4", "mxfp4", "int4")
 _SPACES = re.compile(r"[^a-z0-9.]+")
 
 
@@ -117,6 +118,22 @@ def _model(name: str) -> str:
         return str(catalogue().model(name).name)
     except AssayError:
         return ""
+
+
+def native(name: str, formats_: Formats) -> Formats:
+    """Return formats with the checkpoint's own weights where a wider label can only mean those.
+
+    A model whose experts are published in 4 bit is served as it is: "FP8" or "BF16" then names the rest.
+    """
+    stored = catalogue().model(name).architecture.get("formats", {}).get("experts", "")
+    wide = formats_.weights in ("fp8", "bf16")
+    return Formats("", "", formats_.kv) if stored in _NARROW and wide else formats_
+
+
+@cache
+def domain(system: str) -> int:
+    """Return the chips of one scale-up domain of a system."""
+    return int(catalogue().system(system).domain)
 
 
 @cache

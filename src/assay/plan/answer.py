@@ -111,6 +111,10 @@ def order(row: Row, question: Question) -> tuple[float, ...]:
         "latency": figure("tpot_s"),
         "energy": figure("joules_per_output_token"),
     }
+    if question.rate is None and (question.power is not None or question.budget is not None):
+        # under a cap what counts is all that it buys
+        total = figure("output_tokens_per_s_per_chip", -1.0) * row.chips
+        keys |= {"cost": total, "throughput": total}
     return (float(not row.meets), keys[question.objective], figure("output_tokens_per_s_per_chip", -1.0))
 
 

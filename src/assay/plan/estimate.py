@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,24 +13,29 @@ import numpy as np
 from assay.catalogue.load import catalogue
 from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import System
-from assay.engine.breakdown import explain as explain_step
 from assay.engine.models import model
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
-from assay.engine.step import Batch
-from assay.errors import BadInput
+from assay.engine.speculation import Speculation
+from assay.errors import BadInput, NoEvidence
 from assay.llm.layout import Layout
 from assay.plan import dataflow
 from assay.plan.answer import check, provenance, summary
 from assay.plan.choice import Choice
+from assay.plan.disaggregate import fixed, sides
 from assay.plan.moves import moves
-from assay.plan.platform import build, price_of
-from assay.plan.points import Points, gather
+from assay.plan.platform import UNBOUNDED, build, price_of
+from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
 from assay.plan.space import shape
-from assay.plan.sweep import Lengths, refuse, sweep
+from assay.plan.speculate import NONE, options
+from assay.plan.sweep import Lengths, Sweep, refuse, sweep
+from assay.plan.why import steps_of
 from assay.study.answer import Answer, Row
 from assay.study.question import Question
+
+#: Batches that a stated decode pool is timed at before its load is met between two of them.
+FINE = 96
 
 
 def estimate(
@@ -45,7 +51,8 @@ def estimate(
     Args:
         question: model, workload, formats and concurrency; `platforms` is not used.
         system: platform name.
-        layout: label such as `tp8`, `dep16`, `dp4tp2ep8`; `auto` for a dataflow platform.
+        layout: label such as `tp8`, `dep16`, `dp4tp2ep8`, or `4xtp2+1xdep32` for a prefill and a decode
+            pool; `auto` for a dataflow platform.
         explain: also return the step by operator.
         facts: folders of the user's own facts.
 
@@ -58,13 +65,17 @@ def estimate(
     prepared, entry = model(question.model, extra)
     check(question, prepared)
     place = known.system(system)
-    asked = replace(question, platforms=(place.id,), concurrency=question.concurrency or 1)
+    users = question.concurrency or (None if question.rate is not None else 1)
+    asked = replace(question, platforms=(place.id,), concurrency=users)
     table: tuple[Mapping[str, Any], ...] = ()
     if place.chip.kind == "dataflow":
         row = dataflow.ask(asked, prepared, place, known).rows[0]
     else:
-        row, points = _row(asked, prepared, place, legal(layout, prepared, place), known)
-        table = tuple(_explain(points)) if explain else ()
+        if "+" in layout:
+            row, points = _pools(asked, prepared, place, layout, known)
+        else:
+            row, points = _row(asked, prepared, place, legal(layout, prepared, place), known)
+        table = tuple(steps_of(points, 0)) if explain else ()
     return Answer(
         question=asked,
         model=summary(prepared, entry),
@@ -111,20 +122,7 @@ def _row(
     question: Question, prepared: Model, system: System, layout: Layout, known: Catalogue
 ) -> tuple[Row, Points]:
     price, note = price_of(known, system, question.price)
-    found = sweep(
-        prepared,
-        system,
-        (layout,),
-        question.weights or "native",
-        default_kv(system, question.kv),
-        engine(question.engine),
-        Lengths(question.isl, question.osl, question.cached),
-        skew(),
-        concurrency=question.concurrency,
-        rate=question.rate,
-    )
-    if not np.any(found.fits):
-        raise refuse(found)
+    found = _sweep(question, prepared, system, layout, drafting(question, prepared))
     first = np.zeros(1, dtype=np.intp)
     points = gather(found, first, first, price, question.engine)
     notes = tuple(system.warnings) + ((note,) if note else ())
@@ -137,16 +135,80 @@ def _row(
     return replace(row, moves=moves(points, 0)), points
 
 
-def _explain(points: Points) -> list[dict[str, Any]]:
-    """Return the decode step and one prompt by operator."""
-    outcome = points.outcome
-    step, state = outcome.step, outcome.state
-    degrees = step.table.degrees
-    groups = float(degrees.dp[0])
-    each = float(state.batch[0, 0]) / groups / float(degrees.pp[0])
-    local = np.ceil(np.array([[each]]) - 1e-9)
-    decode = explain_step(step, Batch(local, np.maximum(np.array([[each * groups]]), 1.0)), "decode")
-    fresh = np.atleast_2d(step.workload.fresh)
-    zero, one = np.zeros((1, 1)), np.ones((1, 1))
-    prompt = Batch(zero, zero, fresh, fresh * groups, one, one * groups)
-    return decode + explain_step(step, prompt, "prefill")
+def drafting(question: Question, prepared: Model) -> Speculation | None:
+    """Return the speculation of a stated deployment: none, or the usual number of drafts."""
+    return None if question.speculation == NONE else options("mtp", prepared)[-1]
+
+
+def _sweep(
+    question: Question, prepared: Model, system: System, layout: Layout, drafts: Speculation | None
+) -> Sweep:
+    found = sweep(
+        prepared,
+        system,
+        (layout,),
+        question.weights or "native",
+        default_kv(system, question.kv),
+        engine(question.engine),
+        Lengths(question.isl, question.osl, question.cached),
+        skew(),
+        concurrency=question.concurrency,
+        rate=question.rate,
+        drafting=drafts,
+    )
+    if not np.any(found.fits):
+        raise refuse(found)
+    return found
+
+
+def counted(text: str) -> tuple[int, str]:
+    """Read one pool of a deployment, `4xtp2` or `dep32`, as replicas and layout.
+
+    Raises:
+        BadInput: not a pool.
+    """
+    found = re.fullmatch(r"(?:(\d{1,4})x)?([a-z0-9]+)", text.strip().lower())
+    if not found or found[1] == "0":
+        raise BadInput(f"Cannot read the pool {text!r}.", "Write 4xtp2+1xdep32: prefill first, then decode.")
+    return int(found[1] or 1), found[2]
+
+
+def _pools(
+    question: Question, prepared: Model, system: System, text: str, known: Catalogue
+) -> tuple[Row, Points]:
+    """Return the row of a stated prefill and decode pool."""
+    halves = text.split("+")
+    if len(halves) != 2:
+        raise BadInput(f"Cannot read {text!r}.", "Write 4xtp2+1xdep32: prefill first, then decode.")
+    (many, first_text), (count, last_text) = (counted(half) for half in halves)
+    first_system = known.system(question.prefill_platform) if question.prefill_platform else system
+    price, note = price_of(known, system, question.price)
+    first_price, _ = price_of(known, first_system, question.price)
+    plain = replace(question, concurrency=1, rate=None)
+    first = _sweep(plain, prepared, first_system, legal(first_text, prepared, first_system), None)
+    last = _sweep(plain, prepared, system, legal(last_text, prepared, system), drafting(question, prepared))
+    settings = engine(question.engine)
+    both = sides(first, last, settings, UNBOUNDED, batches=FINE, thin=False)
+    if both is None:
+        raise refuse(last)
+    load = (
+        {"rate": question.rate}
+        if question.rate is not None
+        else {"concurrency": float(question.concurrency or 1)}
+    )
+    found = fixed(both, UNBOUNDED, ((many, count),), **load)
+    if not np.any(found.valid):
+        raise NoEvidence(
+            f"{system.name} has no published rate between its scale-up domains: a cache cannot cross.",
+            "Plan both pools within one domain, or give nic_bandwidth in a facts file.",
+        )
+    places = tuple(np.zeros(1, dtype=np.intp) for _ in range(4))
+    points = gather_pairs(both, found, places, (first_price, price), question.engine)
+    notes = tuple(system.warnings) + ((note,) if note else ())
+    if (
+        not np.isfinite(found.ttft[0, 0, 0, 0])
+        or found.queue[0, 0, 0, 0] > found.tpot[0, 0, 0, 0] * question.osl
+    ):
+        notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
+    row = build(Choice(points, 0, 1, True, 0.0), question, notes)
+    return replace(row, moves=moves(points, 0)), points

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,10 @@ from assay.engine.points import Outcome, figures
 from assay.engine.residual import corrected
 from assay.engine.terms import floors, terms
 from assay.errors import NoEvidence
-from assay.estimate import Estimate
+from assay.estimate import BASES, Estimate
 from assay.llm.layout import Layout
+from assay.plan.disaggregate import Pairs, Sides
+from assay.plan.pools import Places, Pools, blended, outcome, pools, power
 from assay.plan.predict import calibration, predictions
 from assay.plan.sweep import Sweep, closer
 from assay.study.conditions import Conditions, Pool, Predictions, Setting
@@ -38,7 +40,8 @@ class Points:
         concurrency: requests in flight.
         figures: name in `assay.study.answer.FIGURES` -> Estimate over the points; absent if unknowable.
         predictions: corrected predictions behind them.
-        chips: chips of the replica.
+        chips: chips of the replica, or of both pools.
+        side: the prefill pools of disaggregated candidates, whose layouts are then those that decode.
     """
 
     found: Sweep
@@ -48,6 +51,7 @@ class Points:
     figures: dict[str, Estimate]
     predictions: Predictions
     chips: Floats
+    side: Pools | None = None
 
     @property
     def system(self) -> System:
@@ -76,48 +80,79 @@ def gather(
         price: USD per chip-hour, None if nobody has published one.
         name: engine named by the user, "" for none.
     """
-    copy, outcome = found.copy, closer(found, row, column)
-    chosen = outcome.step.table.layouts
-    chips = copy.table.degrees.chips[row]
-    ones = np.ones(len(chosen))
-    values = _flat(figures(outcome, found.load, 1, 1))
-    least = _flat(floors(outcome, found.load, 1, ones))
+    made = closer(found, row, column)
+    chips = found.copy.table.degrees.chips[row]
+    return _points(found, made, chips, price, name, None)
+
+
+def gather_pairs(
+    both: Sides, pairs: Pairs, places: Places, prices: tuple[Price | None, Price | None], name: str
+) -> Points:
+    """Return the disaggregated candidates at `places` with all their figures.
+
+    Args:
+        both, pairs: what the candidates were combined from.
+        places: positions in the pairs.
+        prices: USD per chip-hour of a prefill and of a decode chip.
+        name: engine named by the user, "" for none.
+    """
+    side = pools(both, pairs, places, prices[0])
+    return _points(both.last, outcome(both, pairs, places), side.chips, prices[1], name, side)
+
+
+def _points(
+    found: Sweep, made: Outcome, chips: Floats, price: Price | None, name: str, side: Pools | None
+) -> Points:
+    """Return points with figures, from their states: one replica each, or two pools."""
+    chosen = made.step.table.layouts
+    counts = np.ones(len(chosen)) if side is None else side.decode
+    values = _flat(figures(made, found.load, 1, counts[:, None]))
+    least = _flat(floors(made, found.load, 1, counts))
     for table in (values, least):
         table["throughput"] = table["throughput"] / chips
         table["joules"] = np.full(len(chosen), np.nan)
-    raw = predictions(values, least, _flat(terms(outcome)), [""] * len(chosen))
-    concurrency = outcome.state.concurrency[:, 0]
-    better = corrected(conditions_of(found, chosen, concurrency, name), raw, calibration())
-    made = _figures(found, better, price, _power(outcome, copy.system))
-    return Points(found, outcome, chosen, concurrency, made, better, chips)
+    raw = predictions(values, least, _flat(terms(made)), [""] * len(chosen))
+    concurrency = made.state.concurrency[:, 0] * counts
+    better = corrected(conditions_of(found, made, chips, name, side), raw, calibration())
+    watts = _power(made, found.copy.system) if side is None else power(made, side)
+    table = _figures(found, better, blended(price, side), watts)
+    return Points(found, made, chosen, concurrency, table, better, chips, side)
 
 
 def _flat(table: Mapping[str, Floats]) -> dict[str, Floats]:
     return {name: np.array(array[:, 0], dtype=np.float64) for name, array in table.items()}
 
 
-def conditions_of(found: Sweep, chosen: Sequence[Layout], concurrency: Floats, name: str) -> Conditions:
+def conditions_of(
+    found: Sweep, made: Outcome, chips: Floats, name: str, side: Pools | None = None
+) -> Conditions:
     """Return the conditions of points as the calibration knows them."""
-    copy, n = found.copy, len(chosen)
+    copy, layouts = found.copy, made.step.table.layouts
+    n, drafts = len(layouts), int(made.step.workload.drafts)
     settings = [
         Setting(
             model=copy.model.name,
             system=copy.system.id,
-            chips=layout.chips,
-            pool=Pool(layout),
+            chips=int(chips[k]),
+            pool=Pool(layout, 1 if side is None else int(side.decode[k])),
+            prefill=None if side is None else side.pool(k),
             weights=copy.weights,
             kv=copy.kv,
             engine=name,
+            speculation="mtp" if drafts else "",
+            draft_tokens=drafts,
         )
-        for layout in chosen
+        for k, layout in enumerate(layouts)
     ]
+    counts = np.ones(n) if side is None else side.decode
     return Conditions.of(
         settings,
         {
             "isl": np.full(n, float(found.load.isl[0, 0])),
             "osl": np.full(n, float(found.load.osl[0, 0])),
             "cached": np.full(n, float(found.load.cached[0, 0])),
-            "concurrency": concurrency,
+            "concurrency": made.state.concurrency[:, 0] * counts,
+            "acceptance": np.full(n, float(np.ravel(made.step.workload.yields)[0]) if drafts else np.nan),
             "date": np.full(n, SOFTWARE_DATE),
         },
     )
@@ -128,7 +163,7 @@ def _power(outcome: Outcome, system: System) -> Estimate | None:
     state = outcome.state
     # FLOPs of different formats share one activity figure: time at peak of the fastest format in use
     rate = max(cost.rates.peak for cost in outcome.step.costs)
-    share = 1.0 - state.decode_step / state.tpot
+    share = 1.0 - state.decode_step / outcome.step.workload.yields / state.tpot
     busy = []
     for name, scale in (
         ("flops", rate),
@@ -146,7 +181,10 @@ def _power(outcome: Outcome, system: System) -> Estimate | None:
 
 
 def _figures(
-    found: Sweep, better: Predictions, price: Price | None, power: Estimate | None
+    found: Sweep,
+    better: Predictions,
+    price: tuple[Floats, Floats, Floats] | None,
+    watts: Estimate | None,
 ) -> dict[str, Estimate]:
     """Return all figures a row shows, from corrected predictions."""
     isl, osl = float(found.load.isl[0, 0]), float(found.load.osl[0, 0])
@@ -159,9 +197,9 @@ def _figures(
         "total_tokens_per_s_per_chip": scale(rate, (isl + osl) / osl),
     }
     if price is not None:
-        made["usd_per_million_output_tokens"] = cost(rate, price)
-    if power is not None:
-        made["joules_per_output_token"] = energy(rate, power)
+        made["usd_per_million_output_tokens"] = charge(rate, *price)
+    if watts is not None:
+        made["joules_per_output_token"] = energy(rate, watts)
     return made
 
 
@@ -187,24 +225,38 @@ def cost(rate: Estimate, price: Price) -> Estimate:
 
     The interval joins the published price range with that of the throughput.
     """
+    return charge(rate, price.usd_per_hour, price.low, price.high)
+
+
+def charge(rate: Estimate, usd: Floats | float, low: Floats | float, high: Floats | float) -> Estimate:
+    """Return USD per million output tokens at `usd` per chip-hour, between `low` and `high`."""
     million = 1e6 / SECONDS_PER_HOUR
     with np.errstate(divide="ignore"):
         return Estimate(
-            price.usd_per_hour * million / np.asarray(rate.value),
-            price.low * million / np.asarray(rate.high),
-            price.high * million / np.asarray(rate.low),
-            price.low * million / np.asarray(rate.floor),
+            usd * million / np.asarray(rate.value),
+            low * million / np.asarray(rate.high),
+            high * million / np.asarray(rate.low),
+            low * million / np.asarray(rate.floor),
             rate.basis,
         )
 
 
 def energy(rate: Estimate, power: Estimate) -> Estimate:
     """Return J of the boards per output token: watts a chip over output tokens/s a chip."""
-    with np.errstate(divide="ignore"):
-        return Estimate(
-            np.asarray(power.value) / np.asarray(rate.value),
-            np.asarray(power.low) / np.asarray(rate.high),
-            np.asarray(power.high) / np.asarray(rate.low),
-            np.asarray(power.floor) / np.asarray(rate.floor),
-            power.basis,
-        )
+    return ratio(power, rate, 1.0)
+
+
+def ratio(above: Estimate, below: Estimate, factor: float) -> Estimate:
+    """Return factor x above / below with an 80 % interval.
+
+    The two are taken as independent: their distances from the value add in squares, in logarithms. The
+    floor is the least of one over the greatest of the other. Basis is the weaker of the two.
+    """
+    top, base = (np.asarray(item.value, dtype=np.float64) for item in (above, below))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = factor * top / base
+        down = np.hypot(np.log(top / above.low), np.log(below.high / base))
+        up = np.hypot(np.log(above.high / top), np.log(base / below.low))
+        floor = factor * np.asarray(above.floor) / np.asarray(below.floor)
+    basis = max(above.basis, below.basis, key=BASES.index)
+    return Estimate(value, np.maximum(value * np.exp(-down), floor), value * np.exp(up), floor, basis)

@@ -19,16 +19,14 @@ from assay.engine.overheads import engine
 from assay.engine.points import Load, best_layout, evaluate, figures
 from assay.engine.replica import Model, default_kv, replica
 from assay.engine.residual import corrected
-from assay.engine.speculation import Speculation, speculation
-from assay.engine.split import closed_split
+from assay.engine.speculation import Speculation, draft_counts, speculation
+from assay.engine.split import closed_split, crossing
 from assay.engine.terms import floors, terms
 from assay.errors import AssayError, DoesNotFit, NoEvidence, UnknownName
 from assay.estimate import Estimate
 from assay.llm.layout import Layout
-from assay.llm.memory import cache_bytes
 from assay.plan.space import layouts, shape
 from assay.study.conditions import TERMS, Conditions, Predictions, Setting
-from assay.timing.collectives import link
 
 Floats = NDArray[np.float64]
 
@@ -112,11 +110,7 @@ def _group(setting: Setting, points: Conditions, index: NDArray[np.intp], column
         return
     prepared, _ = model(setting.model)
     system = scaled(catalogue().system(setting.system), setting.share)
-    if setting.prefill is not None and setting.phase == "e2e":
-        found = _split(prepared, system, setting, points)
-    else:
-        found = _aggregated(prepared, system, setting, points)
-    values, least, parts, reasons = found
+    values, least, parts, reasons = _tuned(prepared, system, setting, points)
     for target, source in ((columns.value, values), (columns.floor, least), (columns.terms, parts)):
         for name, array in source.items():
             target[name][index] = array
@@ -125,6 +119,28 @@ def _group(setting: Setting, points: Conditions, index: NDArray[np.intp], column
 
 
 Found = tuple[dict[str, Floats], dict[str, Floats], dict[str, Floats], list[str]]
+
+
+def _tuned(prepared: Model, system: System, setting: Setting, points: Conditions) -> Found:
+    """Predict a setting; where it drafts an unpublished number of tokens, the best number at each point."""
+    split = setting.prefill is not None and setting.phase == "e2e"
+    evaluated = _split if split else _aggregated
+    method = setting.speculation not in ("", "none", "unknown")
+    if setting.draft_tokens or not method or np.any(np.isfinite(points.acceptance)):
+        return evaluated(prepared, system, setting, points)
+    best: Found | None = None
+    for count in draft_counts():
+        found = evaluated(prepared, system, replace(setting, draft_tokens=count), points)
+        if best is None:
+            best = found
+            continue
+        better = found[0]["tpot"] < best[0]["tpot"]
+        for known, other in zip(best[:3], found[:3], strict=True):
+            for name in known:
+                known[name] = np.where(better, other[name], known[name])
+    if best is None:
+        raise NoEvidence("No number of drafts is known.")
+    return best
 
 
 def formats(system: System, setting: Setting) -> tuple[str, str]:
@@ -144,7 +160,7 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
     else:
         choices, replicas = _choices(prepared, system, setting.chips), 0
     copy = replica(prepared, system, choices, weights, kv, settings)
-    drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance)
+    drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance, setting.model)
     # an unpublished layout fills the chips with as many replicas as they hold
     counts = np.array([replicas or setting.chips // item.chips for item in choices], dtype=np.float64)
     load = Load.of(setting.load, setting.phase, points, 1)
@@ -187,46 +203,42 @@ def _split(prepared: Model, system: System, setting: Setting, points: Conditions
         raise NoEvidence("A disaggregated deployment needs both pools.")
     settings = engine(setting.engine if setting.engine in KNOWN else "")
     weights, kv = formats(system, setting)
-    drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance)
+    drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance, setting.model)
     load = Load.of(setting.load, setting.phase, points, 1)
     side = {}
+    tables = []
     for name, pool in (("prefill", setting.prefill), ("decode", setting.pool)):
         copy = replica(prepared, system, (pool.layout,), weights, kv, settings)
         one = replace(load, kind="closed", users=np.fmax(load.users / pool.replicas, 1.0), phase="decode")
         quiet = Speculation(0, np.ones_like(drafting.yields), 0) if name == "prefill" else drafting
         side[name] = evaluate(copy, one, quiet, skew())
-    users = np.where(np.isfinite(load.users), load.users, side["decode"].capacity * setting.pool.replicas)
+        tables.append(copy.table)
+    many = setting.pool.replicas
+    users = np.where(np.isfinite(load.users), load.users, side["decode"].capacity * many)
+    inside = np.array(setting.chips <= system.domain)
+    latency, busy = crossing(tables[0], tables[1], (system, system), load.isl).over(inside)
     state = closed_split(
         side["prefill"].step,
         side["decode"].step,
         settings,
         users,
         prefill_replicas=setting.prefill.replicas,
-        decode_replicas=setting.pool.replicas,
-        transfer=transfer_seconds(prepared, system, kv, setting, load),
-        capacity=np.maximum(side["decode"].capacity, 1.0) * setting.pool.replicas,
+        decode_replicas=many,
+        transfer=(latency + busy)[0, 0],
+        capacity=np.maximum(side["decode"].capacity, 1.0) * many,
+        requests=np.where(np.isfinite(load.requests), load.requests, np.inf),
     )
     fits = (side["prefill"].capacity[0] >= 1) & (side["decode"].capacity[0] >= 1)
     outcome = replace(side["decode"], state=state, ttft_median=state.ttft, prompt=side["prefill"].prompt)
     values = {name: array[0].copy() for name, array in figures(outcome, load, setting.chips, 1).items()}
     counts = np.ones(1)
     least = {name: array[0].copy() for name, array in floors(outcome, load, setting.chips, counts).items()}
-    parts = {name: array[0] for name, array in terms(outcome).items()}
+    # what a step carries is that of one decode replica
+    single = replace(outcome, state=replace(state, batch=state.batch / many))
+    parts = {name: array[0] for name, array in terms(single).items()}
     for array in (*values.values(), *least.values()):
         array[~fits] = np.nan
     return values, least, parts, ["" if ok else "does not fit" for ok in fits]
-
-
-def transfer_seconds(prepared: Model, system: System, kv: str, setting: Setting, load: Load) -> Floats:
-    """Return the time to hand one request's cache from a prefill to a decode replica, s, (1, n)."""
-    if setting.prefill is None:
-        return np.zeros_like(load.isl)
-    sizes = [cache_bytes(prepared.architecture, kv, float(length)) for length in load.isl[0]]
-    lanes = min(setting.prefill.layout.tp, setting.pool.layout.tp if setting.pool else 1)
-    ranks = np.array([2 if setting.chips <= system.domain else system.domain + 1], dtype=np.int64)
-    fabric = link(system, "kv_transfer", ranks)
-    size = np.array(sizes)[None, :] / lanes
-    return np.asarray(np.min(fabric.latency[:, :1] + size / fabric.rate[:, :1], axis=0))[None, :]
 
 
 def scaled(system: System, share: float) -> System:

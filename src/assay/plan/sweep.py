@@ -12,6 +12,7 @@ from assay.engine.breakdown import breakdown
 from assay.engine.overheads import Engine
 from assay.engine.points import Load, Outcome
 from assay.engine.replica import Model, Replica, replica
+from assay.engine.speculation import Speculation
 from assay.engine.steady import Steady, at_batch, closed, open_loop
 from assay.engine.step import Batch, Step, Workload
 from assay.errors import DoesNotFit
@@ -66,9 +67,14 @@ class Lengths:
     osl: float
     cached: float
 
-    def workload(self, budget: float) -> Workload:
-        """Return the workload of the engine's step."""
-        return Workload(isl=self.isl, osl=self.osl, cached=self.cached, chunk=budget)
+    def workload(self, budget: float, drafting: Speculation | None = None) -> Workload:
+        """Return the workload of the engine's step, speculative where `drafting` drafts."""
+        drafts, yields = (0.0, 1.0)
+        if drafting is not None and drafting.active:
+            drafts, yields = float(drafting.drafts), float(drafting.yields[0])
+        return Workload(
+            isl=self.isl, osl=self.osl, cached=self.cached, chunk=budget, drafts=drafts, yields=yields
+        )
 
     def load(self) -> Load:
         """Return the lengths in the form of the engine's figures; no load is stated."""
@@ -91,7 +97,7 @@ class Lengths:
         )
 
 
-def sweep(
+def sweep(  # noqa: PLR0913 - what runs, where, at what load
     model: Model,
     system: System,
     layouts: tuple[Layout, ...],
@@ -104,6 +110,7 @@ def sweep(
     concurrency: float | None = None,
     rate: float | None = None,
     batches: int = BATCHES,
+    drafting: Speculation | None = None,
 ) -> Sweep:
     """Evaluate every layout at many batches, or at one stated concurrency or request rate.
 
@@ -118,9 +125,10 @@ def sweep(
         concurrency: requests in flight in one replica; None = sweep.
         rate: requests/s of one replica; None = sweep.
         batches: points a layout when sweeping.
+        drafting: speculation, None for none.
     """
     copy = replica(model, system, layouts, weights, kv, engine)
-    step = copy.step(lengths.workload(engine.budget), skew)
+    step = copy.step(lengths.workload(engine.budget, drafting), skew)
     capacity = copy.capacity(np.array([[lengths.isl + lengths.osl / 2]]))
     fits = np.broadcast_to(capacity >= 1, (len(layouts), 1 if concurrency or rate else batches))
     limit = np.maximum(capacity, 1.0)

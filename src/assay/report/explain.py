@@ -26,13 +26,18 @@ def estimate_page(answer: Answer) -> Iterator[RenderableType]:
     yield Text()
     yield from panels.limits(row)
     yield from panels.memory(row, 60)
-    for phase in dict.fromkeys(str(item.get("phase", "decode")) for item in answer.explain):
-        yield from _step(phase, [item for item in answer.explain if item.get("phase", "decode") == phase])
+    yield from steps(answer.explain)
     yield Text()
     yield from panels.notes(row, most=5)
     yield panels.evidence(row)
     yield Text(panels.FOOTNOTE, style="dim")
     yield panels.provenance(answer)
+
+
+def steps(operators: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Yield the steps of an answer, a phase at a time."""
+    for phase in dict.fromkeys(str(item.get("phase", "decode")) for item in operators):
+        yield from _step(phase, [item for item in operators if item.get("phase", "decode") == phase])
 
 
 def _step(phase: str, operators: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:

@@ -220,7 +220,7 @@ def _cells(question: Question, row: Row, rank: str, colour: str) -> dict[str, st
         "#": rank,
         "platform": Text(deployment.system, style=colour),
         "chips": f"{row.chips:,}",
-        "layout": deployment.label(),
+        "layout": deployment.short(),
         "w/kv": f"{panels.short(deployment.weights)}/{panels.short(deployment.kv)}",
         "out\ntok/s\n/user": _value(row, _X, question),
         "out\ntok/s\n/chip": _value(row, _Y),

@@ -6,20 +6,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from assay.llm.layout import Layout
+from assay.study.conditions import Pool
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One replica layout, its number formats, and how many replicas.
+    """Replicas of one layout, or a prefill and a decode pool, with their number formats.
 
     Attributes:
         system: system id.
         system_name: system in words.
-        layout: how one replica is sharded.
+        layout: how one replica is sharded; in a disaggregated deployment, one that decodes.
         weights: weight format of the linear layers (`fp8`, `native: int4 experts, bf16 rest` ...).
         kv: KV cache format.
         replicas: copies of the replica.
         engine: serving engine, "" if the figures assume none in particular.
+        prefill: the pool that prefills; None = every replica does both (aggregated).
+        prefill_system: system id of the prefill pool, "" = the same system.
+        speculation: `MTP3`, `EAGLE2` ...: method and draft tokens; "" = none.
     """
 
     system: str
@@ -29,12 +33,33 @@ class Deployment:
     kv: str
     replicas: int = 1
     engine: str = ""
+    prefill: Pool | None = None
+    prefill_system: str = ""
+    speculation: str = ""
+
+    @property
+    def serving(self) -> str:
+        """`aggregated` or `disaggregated`."""
+        return "disaggregated" if self.prefill else "aggregated"
 
     def label(self) -> str:
-        """Return the label people write: `TP8`, `4xDEP16 w fp8 kv fp8`."""
+        """Return the label people write: `4xDEP16`, `4xTP2 prefill + 1xDEP32 decode MTP3`."""
+        drafts = f" {self.speculation}" if self.speculation else ""
+        if self.prefill is not None:
+            first = f"{self.prefill.replicas}x{self.prefill.layout.label()} prefill"
+            where = f" on {self.prefill_system}" if self.prefill_system else ""
+            return f"{first}{where} + {self.replicas}x{self.layout.label()} decode{drafts}"
         copies = f"{self.replicas}x" if self.replicas > 1 else ""
-        return f"{copies}{self.layout.label()}"
+        return f"{copies}{self.layout.label()}{drafts}"
+
+    def short(self) -> str:
+        """Return the label for narrow tables: `4xTP2+1xDEP32`, prefill before decode."""
+        if self.prefill is None:
+            return self.label()
+        drafts = f" {self.speculation}" if self.speculation else ""
+        first = f"{self.prefill.replicas}x{self.prefill.layout.label()}"
+        return f"{first}+{self.replicas}x{self.layout.label()}{drafts}"
 
     def json(self) -> dict[str, Any]:
         """Return the deployment as plain data."""
-        return asdict(self) | {"label": self.label()}
+        return asdict(self) | {"label": self.label(), "serving": self.serving}

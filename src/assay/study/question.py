@@ -7,6 +7,8 @@ from typing import Any
 
 OBJECTIVES = ("cost", "throughput", "latency", "energy")
 PRICES = ("own", "contract", "list", "spot")
+SERVING = ("aggregated", "disaggregated", "both")
+SPECULATION = ("none", "mtp", "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,12 @@ class Question:
         weights, kv: number formats; "" = assay chooses among what chip and model allow.
         top: rows kept a platform.
         workload: name of the workload that the lengths and default limits come from, "" = none.
+        serving: one of `SERVING`: which deployments are considered.
+        prefill_platform: system of the prefill pool of disaggregated deployments, "" = the same platform.
+        speculation: one of `SPECULATION`: `mtp` always drafts, `auto` where it helps.
+        power: greatest provisioned power of the deployment, W; None = no cap.
+        budget: greatest cost of the deployment, USD per hour; None = no limit.
+        spare: replicas of each pool that may fail while limits and rate still hold.
     """
 
     model: str
@@ -48,6 +56,12 @@ class Question:
     kv: str = ""
     top: int = 1
     workload: str = ""
+    serving: str = "both"
+    prefill_platform: str = ""
+    speculation: str = "none"
+    power: float | None = None
+    budget: float | None = None
+    spare: int = 0
 
     def json(self) -> dict[str, Any]:
         """Return the question as plain data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from assay.measure import naming
@@ -30,6 +31,7 @@ _KEPT = ("tok_s_per_gpu", "tok_s_per_gpu_basis", "tok_s_per_user", "output_tok_s
 _STATIC = ("static batch", "offline latency", "llama-bench", "batched-bench", "batch-1", "real time",
            "1-token run", "fixed batch")  # fmt: skip
 _REQUESTS = re.compile(r"(\d[\d,]*) (?:requests|prompts)")
+_YIELD = re.compile(r"tokens/step (\d+(?:\.\d+)?)")
 _ACCEPTED = re.compile(r"accept(?:ance)?(?: length)? (\d+(?:\.\d+)?)", re.IGNORECASE)
 
 
@@ -76,13 +78,17 @@ def _record(line: int, row: Mapping[str, str]) -> Record:
     model, unknown = naming.model(row.get("model") or "", row.get("model_norm") or "")
     where = _deployed(row, device)
     phase = row.get("phase") or "e2e"
+    if "separate phases" in (row.get("notes") or "") and phase == "e2e":
+        row, phase = {**row, "phase": "decode"}, "decode"
     conditions = _conditions(row, phase)
     batch = number(row.get("batch_per_gpu"))
     if batch and where.chips and not {"concurrency", "rate"} & set(conditions):
         conditions["concurrency"] = batch * where.chips
     problem = _problem(row, where, device.problem or unknown) or _missing(conditions, phase)
     speculation = speculative(row.get("spec_decoding") or "")
-    if speculation[2]:
+    if speculation[0] and (yielded := _YIELD.search(row.get("notes") or "")):
+        conditions["acceptance"] = float(yielded[1])
+    elif speculation[2]:
         conditions["acceptance"] = speculation[2]
     setting = None if problem else _setting(row, (model, device, where), conditions, speculation)
     return Record(
@@ -118,7 +124,7 @@ def _setting(
     speculation: tuple[str, int, float],
 ) -> Setting:
     model, device, where = what
-    formats = naming.formats(row.get("quant") or "", row.get("kv_dtype") or "")
+    formats = naming.native(model, naming.formats(row.get("quant") or "", row.get("kv_dtype") or ""))
     return Setting(
         model=model,
         system=device.system,
@@ -141,7 +147,15 @@ def _deployed(row: Mapping[str, str], device: naming.Device) -> Deployed:
     cores = device.cores
     if device.share < 1 and cores > 1:  # the source counts dies, TP too
         cores = 1
-    return deployed(row, cores)
+    where = deployed(row, cores)
+    if (
+        where.pool is None
+        and "workers_assumed" in where.flags
+        and device.system
+        and (where.chips % 4 or not where.chips)
+    ):
+        return replace(where, chips=naming.domain(device.system))  # a count of one pool, or none
+    return where
 
 
 def speculative(text: str) -> tuple[str, int, float]:

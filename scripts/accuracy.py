@@ -1,0 +1,104 @@
+"""Write docs/accuracy.md, the README table and the ratchet from measured points.
+
+    python scripts/accuracy.py FOLDER [--left-out]
+
+FOLDER holds `serving`, `inferencex` and `mlperf` tables (CSV, packed or not). `--left-out` also scores groups
+that the calibration has not seen: it refits ten times a question and takes about ten minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from assay.calibrate.holdout import WORDS  # noqa: E402 - the checkout's own package
+from assay.calibrate.leave_out import validate_left_out  # noqa: E402
+from assay.calibrate.validate import validate  # noqa: E402
+from assay.cli.measured import predictor  # noqa: E402
+from assay.errors import AssayError, BadInput  # noqa: E402
+from assay.measure.read import read, read_all  # noqa: E402
+from assay.report import scoreboard  # noqa: E402
+
+SETS = ("serving", "inferencex", "mlperf")
+RATCHET = ROOT / "src" / "assay" / "catalogue" / "data" / "calibrations" / "accuracy.yaml"
+PAGE = ROOT / "docs" / "accuracy.md"
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """Return the table of each set in a folder.
+
+    Raises:
+        BadInput: one is missing.
+    """
+    found = {}
+    for name in SETS:
+        path = next((p for p in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if p.exists()), None)
+        if path is None:
+            raise BadInput(f"{folder} has no {name}.csv or {name}.csv.gz.")
+        found[name] = path
+    return found
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the validation of each set with the calibration that assay ships."""
+    return {
+        name: validate(read(path), predictor()).json(("accelerator", "engine", "source", "regime"))
+        for name, path in files(folder).items()
+    }
+
+
+def unseen(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the validation of each question, all sets together."""
+    records = read_all(list(files(folder).values()))
+    return {
+        words: validate_left_out(records, predictor(residual=False), question).json()
+        for question, words in WORDS.items()
+    }
+
+
+def write(found: Mapping[str, Mapping[str, Any]], questions: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write page, README table and ratchet."""
+    PAGE.write_text(scoreboard.accuracy_page(found, questions), encoding="utf-8")
+    readme = ROOT / "README.md"
+    if questions:
+        text = scoreboard.readme(readme.read_text(encoding="utf-8"), scoreboard.question_table(questions))
+        readme.write_text(text, encoding="utf-8")
+    figures = {
+        "sets": {name: scoreboard.ratchet(result) for name, result in found.items()},
+        "questions": {
+            words: {
+                metric: round(item["median_ape"], 4)
+                for metric, item in result["metrics"].items()
+                if item["n"]
+            }
+            for words, result in questions.items()
+        },
+    }
+    head = "# Median errors that may not get worse, by source; written by scripts/accuracy.py.\n"
+    RATCHET.write_text(head + yaml.safe_dump(figures, sort_keys=False, width=120), encoding="utf-8")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    folders = [word for word in arguments if not word.startswith("--")]
+    if len(folders) != 1:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        folder = Path(folders[0])
+        write(results(folder), unseen(folder) if "--left-out" in arguments else {})
+    except AssayError as error:
+        print(f"accuracy: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,197 @@
+"""Coverage: which model runs where, measured, predicted only, or not; and how locked-in a platform is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from assay.catalogue.query import Catalogue
+from assay.claims.fronts import options
+from assay.engine.models import model as load_model
+from assay.engine.overheads import engine
+from assay.engine.replica import Model
+from assay.errors import AssayError, NoEvidence
+from assay.llm.formats import weight_formats
+from assay.llm.memory import weight_bytes
+from assay.study.answer import Answer, Row
+from assay.units import show
+
+MEASURED, PREDICTED, CANNOT = "measured", "predicted", "cannot"
+STATES = (MEASURED, PREDICTED, CANNOT)
+#: A platform is an alternative while it costs at most this many times as much.
+WITHIN = 2.0
+_FULL_DATE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model on one platform.
+
+    Attributes:
+        model, system: ids.
+        state: one of `STATES`.
+        points: measured operating points in the collection.
+        engines: engine -> points.
+        newest: date of the newest of them, "" if none has one.
+        first: date of the oldest dated one, "" if unknown.
+        days: from the model's release to `first`; None where either date is not exact to the day.
+        reason: why it cannot run or be predicted, "" otherwise.
+    """
+
+    model: str
+    system: str
+    state: str
+    points: int = 0
+    engines: Mapping[str, int] | None = None
+    newest: str = ""
+    first: str = ""
+    days: int | None = None
+    reason: str = ""
+
+    def age(self, today: date) -> int | None:
+        """Return the days since the newest point, None where its date is not exact to the day."""
+        return (today - date.fromisoformat(self.newest)).days if len(self.newest) == _FULL_DATE else None
+
+    def json(self) -> dict[str, Any]:
+        """Return the cell as plain data."""
+        return {
+            "model": self.model,
+            "platform": self.system,
+            "state": self.state,
+            "points": self.points,
+            "engines": dict(self.engines or {}),
+            "newest": self.newest or None,
+            "first": self.first or None,
+            "days_from_release": self.days,
+            "reason": self.reason,
+        }
+
+
+def cells(models: Sequence[str], systems: Sequence[str], facts: Catalogue) -> tuple[Cell, ...]:
+    """Return every model on every platform, by measurements and by memory.
+
+    What was not measured counts as predicted where the narrowest weights that chip and model allow fit the
+    memory of all chips that are planned together; `assay coverage MODEL` plans each platform instead.
+
+    Args:
+        models, systems: ids.
+        facts: the catalogue.
+    """
+    counted = _counted(facts)
+    found = []
+    for name in models:
+        prepared, entry = load_model(name, facts.extra)
+        released = entry.released if entry else ""
+        for system in systems:
+            seen = counted.get((prepared.name, system), ())
+            reason = "" if seen else why_not(prepared, system, facts)
+            found.append(_cell(prepared.name, system, seen, reason, released))
+    return tuple(found)
+
+
+def planned(answer: Answer, facts: Catalogue) -> tuple[Cell, ...]:
+    """Return the model of an answer on every platform that the answer knows."""
+    counted = _counted(facts)
+    name = str(answer.model["name"])
+    try:
+        released = facts.model(name).released
+    except AssayError:
+        released = ""
+    reasons = {item.platform: item.reason for item in answer.refused}
+    names = dict.fromkeys([*(row.deployment.system for row in answer.rows), *reasons])
+    return tuple(
+        _cell(name, system, counted.get((name, system), ()), reasons.get(system, ""), released)
+        for system in names
+    )
+
+
+def _counted(facts: Catalogue) -> dict[tuple[str, str], tuple[Mapping[str, Any], ...]]:
+    found: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {}
+    for row in facts.table("measurements/coverage")["rows"]:
+        key = (str(row["model"]), str(row["system"]))
+        found[key] = (*found.get(key, ()), row)
+    return found
+
+
+def _cell(model: str, system: str, seen: Sequence[Mapping[str, Any]], reason: str, released: str) -> Cell:
+    if not seen:
+        return Cell(model, system, CANNOT if reason else PREDICTED, reason=reason)
+    first = min((str(row["oldest"]) for row in seen if row.get("oldest")), default="")
+    exact = len(first) == _FULL_DATE and len(released) == _FULL_DATE
+    days = (date.fromisoformat(first) - date.fromisoformat(released)).days if exact else None
+    return Cell(
+        model,
+        system,
+        MEASURED,
+        points=sum(int(row["points"]) for row in seen),
+        engines={str(row["engine"]): int(row["points"]) for row in seen},
+        newest=max((str(row["newest"]) for row in seen if row.get("newest")), default=""),
+        first=first,
+        days=days if days is None or days >= 0 else None,
+        reason=reason,
+    )
+
+
+def why_not(prepared: Model, system: str, facts: Catalogue) -> str:
+    """Return why a model cannot run on a platform or be predicted there, "" if nothing speaks against it."""
+    try:
+        place = facts.system(system)
+    except NoEvidence as error:
+        return error.message
+    least = min(
+        weight_bytes(prepared.architecture, weight_formats(prepared.architecture, choice))
+        for choice in options(prepared, place)
+    )
+    room = place.chip.memory_bytes * engine("").memory * place.max_chips
+    if least <= room:
+        return ""
+    free = f"{place.max_chips} chips of {place.name} leave {show(room, 'B')} free"
+    return f"weights take {show(least, 'B')}, {free}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """How locked-in a platform is.
+
+    Attributes:
+        system: id.
+        usd: USD per million output tokens.
+        others: platforms within `WITHIN` times its cost under the same limits, cheapest first.
+        vendors: vendors among them other than its own.
+    """
+
+    system: str
+    usd: float
+    others: tuple[str, ...]
+    vendors: tuple[str, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "platform": self.system,
+            "usd_per_million_output_tokens": self.usd,
+            "within_2x": list(self.others),
+            "other_vendors": list(self.vendors),
+        }
+
+
+def locks(answer: Answer, facts: Catalogue) -> tuple[Lock, ...]:
+    """Return how locked-in the platforms are that have a price and meet the limits, cheapest first."""
+    costs = {row.deployment.system: _usd(row) for row in reversed(answer.rows) if row.meets and row.fits}
+    priced = {
+        name: usd for name, usd in sorted(costs.items(), key=lambda item: item[1] or 0.0) if usd is not None
+    }
+    vendor = {name: facts.system(name).chip.vendor for name in priced}
+    found = []
+    for name, usd in priced.items():
+        others = tuple(other for other, cost in priced.items() if other != name and cost <= WITHIN * usd)
+        vendors = tuple(dict.fromkeys(vendor[other] for other in others if vendor[other] != vendor[name]))
+        found.append(Lock(name, usd, others, vendors))
+    return tuple(found)
+
+
+def _usd(row: Row) -> float | None:
+    figure = row.figures.get("usd_per_million_output_tokens")
+    return float(figure.value) if figure is not None else None

@@ -1,0 +1,136 @@
+"""`assay emit`: the commands and manifests that would run one deployment, and the load test for it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from assay.cli.flags import Count, Facts, Lengths, Name, Rate
+from assay.cli.question import ask
+from assay.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from assay.report.launch.files import Files
+    from assay.study.answer import Answer
+
+_USUAL = Lengths()
+
+
+def emit(  # noqa: PLR0913 - one argument a flag
+    model: Name,
+    /,
+    *,
+    lengths: Lengths = _USUAL,
+    on: Name,
+    layout: Name,
+    target: Name,
+    concurrency: Count | None = None,
+    rate: Rate | None = None,
+    weights: Name | None = None,
+    kv: Name | None = None,
+    engine: Name | None = None,
+    price: Literal["own", "contract", "list", "spot"] = "list",
+    facts: Facts = (),
+    out: Name | None = None,
+    json: bool = False,
+) -> int:
+    """Write the commands and manifests that would run one deployment.
+
+    Args:
+        model: name, Hugging Face id, or path of a config.json.
+        lengths: what a request looks like.
+        on: system.
+        layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2.
+        target: vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
+        concurrency: requests in flight.
+        rate: requests per second, instead of a concurrency.
+        weights: weight format: native, bf16, fp8, fp4, int4.
+        kv: KV cache format: bf16, fp8.
+        engine: serving engine that a cluster target starts: vllm, sglang, trtllm.
+        price: which prices count.
+        facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
+        out: folder to write the files into, instead of standard output.
+        json: write the files as JSON.
+    """
+    if rate is not None and concurrency is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
+    if out and json:
+        raise BadInput("--out and --json both say where the files go.", "Give one of them.")
+    known_target(target)
+    question = ask(
+        model,
+        lengths,
+        facts=facts,
+        limits=False,
+        rate=rate,
+        concurrency=concurrency,
+        weights=weights,
+        kv=kv,
+        engine=engine or (target if target in ("vllm", "sglang", "trtllm") else None),
+        price=price,
+    )
+    from assay.plan import estimate as predict
+
+    show(predict(question, on, layout, facts=facts), target, engine or "", facts, out=out, json=json)
+    return 0
+
+
+def known_target(target: str) -> None:
+    """Refuse a target that nobody writes files for, before anything is computed.
+
+    Raises:
+        BadInput: no such target.
+    """
+    from assay.report.launch.emit import TARGETS
+
+    if target not in TARGETS:
+        raise BadInput(f"No target {target!r}.", f"Choose one of {', '.join(TARGETS)}.")
+
+
+def check_emit(target: str | None, *, json: bool, csv: str | None) -> None:
+    """Refuse what `--emit` of plan and estimate cannot do, before anything is computed.
+
+    Raises:
+        BadInput: no such target, or another format that wants standard output for itself.
+    """
+    if not target:
+        return
+    known_target(target)
+    if json or csv == "-":
+        other = "--json" if json else "--csv"
+        raise BadInput(
+            f"--emit and {other} both write to standard output.", "`assay emit` writes files alone."
+        )
+
+
+def show(
+    found: Answer,
+    target: str,
+    engine: str = "",
+    facts: Sequence[Path] = (),
+    *,
+    out: str | None = None,
+    json: bool = False,
+) -> None:
+    """Write the files of an answer's best row: to standard output, as JSON, or into a folder."""
+    from assay.report.launch.emit import best
+
+    files = best(found, target, engine=engine, facts=facts)
+    for sentence in files.warnings:
+        print(f"assay: {sentence}", file=sys.stderr)
+    if json:
+        from assay.report.export import write_json
+
+        write_json(dict(files.json()), sys.stdout)
+    elif out:
+        _list(files, Path(out))
+    else:
+        sys.stdout.write(files.text())
+
+
+def _list(files: Files, folder: Path) -> None:
+    for path in files.write(folder):
+        print(path)

@@ -1,0 +1,302 @@
+"""What a row asks of an engine: its pools of chips, its checkpoint, and the numbers behind the flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from pathlib import Path
+
+from assay.catalogue.load import catalogue
+from assay.catalogue.query import Catalogue
+from assay.catalogue.schema import System
+from assay.engine.models import model as read_model
+from assay.engine.overheads import engine as engine_parameters
+from assay.errors import BadInput
+from assay.llm.architecture import Architecture
+from assay.llm.formats import CHOICES, FOUR_BIT, native_formats, native_label
+from assay.llm.layout import Layout
+from assay.report.launch import support
+from assay.report.launch.arguments import rule
+from assay.report.launch.support import ENGINES, Subject, Verdict
+from assay.study.answer import Row
+from assay.study.question import Question
+
+#: Formats that a choice of 4 bits stands for, by vendor, in the order in which checkpoints are looked for.
+_FOUR = {"nvidia": ("nvfp4", "mxfp4"), "amd": ("mxfp4", "nvfp4")}
+#: Names of formats that differ from the support table's.
+_ALIAS = {"fp8_block32": "fp8", "mxfp8": "fp8", "fp16": "bf16", "fp4": "nvfp4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The weights to load.
+
+    Attributes:
+        path: Hugging Face id or path.
+        formats: formats of the weights, the experts' first.
+        quantise: format the engine quantises to while loading, "" if the checkpoint has it.
+        warning: what to do first, "" if nothing.
+    """
+
+    path: str
+    formats: tuple[str, ...]
+    quantise: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drafting:
+    """Speculative decoding.
+
+    Attributes:
+        tokens: tokens drafted a step.
+        model: draft model, "" for the model's own heads (MTP).
+        source: where the draft model was found, "" if nowhere.
+    """
+
+    tokens: int
+    model: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Replicas of one layout that do the same work.
+
+    Attributes:
+        role: `serve`, or `prefill` and `decode` where they are apart.
+        layout: how one replica is sharded.
+        replicas: copies.
+        system: where they run.
+        kv: cache format.
+        concurrency: requests in flight in one replica; None = nobody said.
+        memory: bytes of a chip by term, as in `Row.memory`; empty = nobody said.
+        drafting: speculative decoding, None = none.
+    """
+
+    role: str
+    layout: Layout
+    replicas: int
+    system: System
+    kv: str
+    concurrency: float | None
+    memory: Mapping[str, float]
+    drafting: Drafting | None = None
+
+    @property
+    def node_chips(self) -> int:
+        """Chips of one replica on one node."""
+        return min(self.layout.chips, self.system.node)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of one replica."""
+        return ceil(self.layout.chips / self.system.node)
+
+    @property
+    def rank_chips(self) -> int:
+        """Chips of one attention group through all pipeline stages."""
+        return self.layout.tp * self.layout.cp * self.layout.pp
+
+    @property
+    def groups_on_node(self) -> int:
+        """Attention groups that fit one node whole; 0 if a group spans nodes."""
+        return self.node_chips // self.rank_chips
+
+    @property
+    def sequences(self) -> int | None:
+        """Sequences of one attention group, rounded up to a captured batch; None if nobody said."""
+        if not self.concurrency:
+            return None
+        step = int(rule("sequence_step"))
+        return max(ceil(self.concurrency / self.layout.dp / step), 1) * step
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything that the writers of files need.
+
+    Attributes:
+        row, question: what is launched.
+        engine: engine that is started.
+        model: catalogue name, "" for a model from a file.
+        served: name that the API answers to.
+        architecture: of the model.
+        checkpoint: its weights.
+        pools: one, or prefill and decode.
+        verdict: what the support table says.
+    """
+
+    row: Row
+    question: Question
+    engine: str
+    model: str
+    served: str
+    architecture: Architecture
+    checkpoint: Checkpoint
+    pools: tuple[Pool, ...]
+    verdict: Verdict
+
+    @property
+    def disaggregated(self) -> bool:
+        """Whether prefill and decode run apart."""
+        return len(self.pools) > 1
+
+    @property
+    def context(self) -> int:
+        """Longest request that is served, tokens."""
+        step = int(rule("length_step"))
+        mean = self.question.isl + self.question.osl
+        wanted = ceil(rule("length_headroom") * mean / step) * step
+        longest = self.architecture.max_context
+        return min(wanted, longest) if longest else wanted
+
+    @property
+    def context_reason(self) -> str:
+        """Why the longest request is what it is."""
+        lengths = f"{self.question.isl} + {self.question.osl} tokens a request on average"
+        return f"{lengths}, times {rule('length_headroom'):g}; at most the model's context"
+
+    def tokens(self, pool: Pool) -> int:
+        """Return the most tokens of one step and attention group of a pool."""
+        budget = int(engine_parameters(self.question.engine).budget)
+        each = 1 + (pool.drafting.tokens if pool.drafting else 0)
+        sequences = (pool.sequences or 0) * each
+        return sequences or budget if pool.role == "decode" else max(budget, sequences)
+
+    def share(self, pool: Pool) -> float:
+        """Return the share of a chip's memory that the engine may use."""
+        capacity = pool.memory.get("capacity", 0.0)
+        if not capacity:
+            return engine_parameters(self.question.engine).memory
+        return floored(1.0 - pool.memory.get("reserved", 0.0) / capacity)
+
+    def static_share(self, pool: Pool) -> float:
+        """Return the share of a chip's memory for weights and cache together."""
+        capacity = pool.memory.get("capacity", 0.0)
+        if not capacity:
+            return self.share(pool)
+        return floored(self.share(pool) - pool.memory.get("activations", 0.0) / capacity)
+
+    def free_share(self, pool: Pool) -> float:
+        """Return the share of the memory left by the weights that the cache may take."""
+        capacity, weights = pool.memory.get("capacity", 0.0), pool.memory.get("weights", 0.0)
+        if capacity <= weights:
+            return self.share(pool)
+        return floored((self.static_share(pool) * capacity - weights) / (capacity - weights))
+
+
+def floored(share: float) -> float:
+    """Return a share with two digits, never more than it is."""
+    return floor(share * 100 + 1e-6) / 100
+
+
+def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = ()) -> Setting:
+    """Gather what the files of a row need.
+
+    Args:
+        row: the deployment.
+        question: what was asked.
+        engine: engine to start.
+        facts: folders of the user's own facts.
+
+    Raises:
+        BadInput: an unknown engine.
+        Unsupported: the engine is known not to run this.
+    """
+    if engine not in ENGINES:
+        raise BadInput(f"No engine {engine!r}.", f"Known: {', '.join(ENGINES)}.")
+    extra = tuple(facts)
+    known = catalogue(extra)
+    prepared, entry = read_model(question.model, extra)
+    model = entry.name if entry else ""
+    served = entry.hf_id if entry and entry.hf_id else prepared.name
+    pools = pools_of(row, known, model, served)
+    architecture = prepared.architecture
+    weights = checkpoint(architecture, row.deployment.weights, model, served, pools[-1].system, engine)
+    found = [
+        support.require(engine, Subject(model, weights.formats, pool.system.chip, pool.layout))
+        for pool in pools
+    ]
+    return Setting(row, question, engine, model, served, architecture, weights, pools, found[-1])
+
+
+def pools_of(row: Row, known: Catalogue, model: str, served: str) -> tuple[Pool, ...]:
+    """Return the pools of a row: one, or prefill and decode where the deployment says so.
+
+    Args:
+        row: the deployment and its figures.
+        known: where systems are looked up.
+        model: catalogue name, "" for a model from a file.
+        served: its Hugging Face id, or a name.
+    """
+    deployment = row.deployment
+    system = known.system(deployment.system)
+    apart = deployment.prefill
+    own = Pool(
+        role="serve" if apart is None else "decode",
+        layout=deployment.layout,
+        replicas=deployment.replicas,
+        system=system,
+        kv=deployment.kv,
+        concurrency=row.concurrency or None if apart is None else in_flight(row),
+        memory=row.memory,
+        drafting=drafting(deployment.speculation, model, served),
+    )
+    if apart is None:
+        return (own,)
+    place = known.system(deployment.prefill_system or deployment.system)
+    return (Pool("prefill", apart.layout, apart.replicas, place, deployment.kv, None, {}), own)
+
+
+def in_flight(row: Row) -> float | None:
+    """Return the requests in flight in one decode replica: tokens/s of all over tokens/s of one user."""
+    names = ("output_tokens_per_s_per_chip", "output_tokens_per_s_per_user")
+    if not all(name in row.figures for name in names):
+        return None
+    each, user = (float(row.figures[name].value) for name in names)
+    return each * row.chips / user / row.deployment.replicas
+
+
+def drafting(words: str, model: str, served: str) -> Drafting | None:
+    """Read `MTP3` or `EAGLE2`; an EAGLE head is looked up in the support table."""
+    digits = words.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    if not digits.isdigit() or not int(digits):
+        return None
+    if words.startswith("MTP"):
+        return Drafting(int(digits))
+    found = next((row for row in support.table()["drafts"] if row["model"] == model), None)
+    if found:
+        return Drafting(int(digits), str(found["id"]), str(found["source"]))
+    return Drafting(int(digits), f"./{served.rsplit('/', maxsplit=1)[-1]}-EAGLE3")
+
+
+def checkpoint(
+    architecture: Architecture, weights: str, model: str, served: str, system: System, engine: str
+) -> Checkpoint:
+    """Return the weights to load for a choice of format.
+
+    Args:
+        architecture: of the model, whose own formats `native` means.
+        weights: a choice (`fp8`, `fp4`), or the words of the native one.
+        model: catalogue name, "" for a model from a file.
+        served: its Hugging Face id, or a name.
+        system: where it runs: 4-bit formats differ by vendor.
+        engine: who loads it.
+    """
+    native = native_formats(architecture)
+    own = tuple(dict.fromkeys(_ALIAS.get(native[key], native[key]) for key in ("experts", "attention")))
+    wanted = _FOUR.get(system.chip.vendor, ("mxfp4", "nvfp4")) if weights == "fp4" else (weights,)
+    same = weights in ("native", native_label(architecture)) or own[0] in wanted
+    found = None if same else support.checkpoint(model, wanted)
+    if weights not in CHOICES or same or (weights == "fp4" and own[0] in FOUR_BIT and not found):
+        warning = "" if model else f"assay does not know where the weights of {served} are."
+        return Checkpoint(served, own, warning=warning)
+    if found:
+        return Checkpoint(str(found["id"]), (str(found["format"]),))
+    if weights == "fp8" and own == ("bf16",) and engine != "trtllm":
+        return Checkpoint(served, ("fp8",), quantise="fp8")
+    path = f"./{served.rsplit('/', maxsplit=1)[-1]}-{wanted[0].upper()}"
+    text = f"assay knows no published {wanted[0]} checkpoint of {served}: quantise it first, into {path}."
+    return Checkpoint(path, (wanted[0],), warning=text)

@@ -1,0 +1,189 @@
+"""SGLang: `sglang serve` for one replica; every node of a replica runs the same command with its number.
+
+Attention data parallelism is written as `--attn-dp-size` (0.5.23); `--dp-size N --enable-dp-attention` means
+the same in older versions and is refused after 2026-12-31. Batch and chunk are stated for all attention
+groups together: SGLang divides them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assay.report.launch import support
+from assay.report.launch.arguments import Argument, argument, program, script, tools
+from assay.report.launch.setting import Pool, Setting
+
+PORT = 30000
+#: Ports between the nodes of one engine, and where decode finds prefill.
+DIST_PORT, BOOTSTRAP_PORT = 20000, 8998
+#: Least chips of an expert group for which the all-to-all kernels are asked for.
+_WIDE = 16
+
+
+def check(pool: Pool) -> None:
+    """Refuse a layout that SGLang cannot be told.
+
+    Raises:
+        Unsupported: experts over a number of chips that does not divide the stage.
+    """
+    if pool.layout.stage % pool.layout.ep:
+        raise support.shape("sglang-experts")
+
+
+def arguments(setting: Setting, pool: Pool, *, port: int = PORT) -> list[Argument]:
+    """Return the flags that are the same on every node of a replica."""
+    return [
+        argument("sglang", "model-path", setting.checkpoint.path, "weights in the row's format"),
+        *layout_arguments(pool),
+        *size_arguments(setting, pool),
+        *format_arguments(setting, pool),
+        *model_arguments(setting),
+        *draft_arguments(pool),
+        *transfer_arguments(pool),
+        argument("sglang", "enable-metrics", "", "counters for `assay calibrate`"),
+        argument("sglang", "served-model-name", setting.served, "the name that clients ask for"),
+        argument("sglang", "host", "0.0.0.0", "reachable from other machines"),  # noqa: S104 - a server's address
+        argument("sglang", "port", port),
+    ]
+
+
+def layout_arguments(pool: Pool) -> list[Argument]:
+    """Return the parallel degrees."""
+    layout = pool.layout
+    label = layout.label()
+    stage = "" if layout.stage == layout.tp else f", {layout.stage} chips with all attention groups"
+    found = [argument("sglang", "tp-size", layout.stage, f"{label}: TP{layout.tp}{stage}")]
+    if layout.pp > 1:
+        found.append(argument("sglang", "pp-size", layout.pp, f"{label}: {layout.pp} stages"))
+    if layout.dp > 1:
+        old = str(tools()["sglang"]["old"]["attn-dp-size"])
+        why = f"{label}: {layout.dp} attention groups; before 0.5.23: {old}"
+        found.append(argument("sglang", "attn-dp-size", layout.dp, why))
+    if layout.cp > 1:
+        found.append(argument("sglang", "attn-cp-size", layout.cp, f"{label}: CP{layout.cp}"))
+    if layout.ep > 1:
+        found.append(argument("sglang", "ep-size", layout.ep, f"{label}: experts over {layout.ep} chips"))
+    if layout.ep >= _WIDE and layout.dp > 1 and pool.system.chip.generation == "hopper":
+        found += [
+            argument("sglang", "moe-a2a-backend", "deepep", "tokens to experts, wide EP"),
+            argument("sglang", "deepep-mode", "auto", "high throughput for prompts, low latency for decodes"),
+        ]
+    return found
+
+
+def size_arguments(setting: Setting, pool: Pool) -> list[Argument]:
+    """Return context, batch and memory, as the row has them."""
+    groups = pool.layout.dp
+    found = [argument("sglang", "context-length", setting.context, setting.context_reason)]
+    if pool.sequences:
+        why = f"{pool.concurrency:.0f} requests in flight; over all {groups} attention group(s)"
+        found.append(argument("sglang", "max-running-requests", pool.sequences * groups, why))
+    if pool.role != "decode":
+        why = f"step the row was predicted with, over all {groups} attention group(s)"
+        found.append(argument("sglang", "chunked-prefill-size", setting.tokens(pool) * groups, why))
+    if pool.memory:
+        why = "weights and cache: what the row leaves after activations and reserve"
+        found.append(argument("sglang", "mem-fraction-static", setting.static_share(pool), why))
+    return found
+
+
+def format_arguments(setting: Setting, pool: Pool) -> list[Argument]:
+    """Return number formats that the checkpoint does not fix."""
+    found = []
+    if pool.kv == "fp8":
+        found.append(argument("sglang", "kv-cache-dtype", "fp8_e4m3", "cache format of the row"))
+    if setting.checkpoint.quantise:
+        why = "weights of the row, from a bf16 checkpoint"
+        found.append(argument("sglang", "quantization", setting.checkpoint.quantise, why))
+    elif setting.checkpoint.formats[0] == "nvfp4" and setting.checkpoint.path.startswith("nvidia/"):
+        why = "a ModelOpt checkpoint (SGLANG_QUANTIZATION)"
+        found.append(argument("sglang", "quantization", "modelopt_fp4", why))
+    return found
+
+
+def model_arguments(setting: Setting) -> list[Argument]:
+    """Return what the model itself needs, from its published recipe."""
+    rows, source = support.serve_arguments("sglang", setting.model)
+    return [argument("sglang", flag, value, f"{why} ({source})") for flag, value, why in rows]
+
+
+def draft_arguments(pool: Pool) -> list[Argument]:
+    """Return speculative decoding: a chain of drafts, all verified at once."""
+    drafts = pool.drafting
+    if drafts is None:
+        return []
+    why = f"{drafts.tokens} drafts a step, as in the row"
+    found = [argument("sglang", "speculative-algorithm", "EAGLE3" if drafts.model else "EAGLE", why)]
+    if drafts.model:
+        found.append(argument("sglang", "speculative-draft-model-path", drafts.model, drafts.source))
+    return [
+        *found,
+        argument("sglang", "speculative-num-steps", drafts.tokens),
+        argument("sglang", "speculative-eagle-topk", 1),
+        argument("sglang", "speculative-num-draft-tokens", drafts.tokens + 1),
+    ]
+
+
+def transfer_arguments(pool: Pool) -> list[Argument]:
+    """Return how caches are handed over, in a pool of prefill or decode."""
+    if pool.role == "serve":
+        return []
+    return [
+        argument("sglang", "disaggregation-mode", pool.role, "prefill and decode are apart"),
+        argument("sglang", "disaggregation-transfer-backend", "nixl", "caches travel over NIXL"),
+        argument("sglang", "disaggregation-bootstrap-port", BOOTSTRAP_PORT),
+    ]
+
+
+def node_lines(pool: Pool, *, rank: str, head: str) -> list[str]:
+    """Return the lines of a script that add what depends on the node; none on a single node."""
+    if pool.nodes == 1:
+        return []
+    nnodes = argument("sglang", "nnodes", pool.nodes)
+    number = argument("sglang", "node-rank", f"${{{rank}}}", raw=True)
+    address = argument("sglang", "dist-init-addr", f"${{{head}}}:{DIST_PORT}", raw=True)
+    return [
+        f"# One engine over {pool.nodes} nodes: every node runs this script, the first one answers requests.",
+        f"args+=({nnodes.words()} {number.words()} {address.words()})",
+    ]
+
+
+def command(_: Setting) -> str:
+    """Return the words that start the server, ahead of its flags."""
+    return program("sglang")
+
+
+def bash(setting: Setting, pool: Pool, head: Sequence[str], *, port: int = PORT) -> str:
+    """Return the script of one replica; over several nodes it is run on each."""
+    before, after = [], []
+    if pool.nodes > 1:
+        before = [
+            ': "${NODE_RANK:?number of this node, 0 to ' + f"{pool.nodes - 1}" + '}"',
+            ': "${HEAD_ADDRESS:?address of node 0}"',
+        ]
+        after = node_lines(pool, rank="NODE_RANK", head="HEAD_ADDRESS")
+    old = f"In older versions the command is `{tools()['sglang']['old']['command']}`."
+    flags = arguments(setting, pool, port=port)
+    return script(flags, command(setting), head=[*head, old], before=before, after=after)
+
+
+def router(setting: Setting, head: Sequence[str]) -> str:
+    """Return the script of the router between prefill and decode."""
+    prefill, decode = setting.pools
+    servers = [
+        Argument(
+            "prefill", f'http://${{PREFILL_{k}}}:{PORT}" "{BOOTSTRAP_PORT}', "a prefill server", raw=True
+        )
+        for k in range(prefill.replicas)
+    ]
+    flags = [
+        argument("sglang-router", "pd-disaggregation", "", "prefill and decode are apart"),
+        *(argument("sglang-router", item.name, item.value, item.why, raw=True) for item in servers),
+        *(
+            argument("sglang-router", "decode", f"http://${{DECODE_{k}}}:{PORT}", raw=True)
+            for k in range(decode.replicas)
+        ),
+        argument("sglang-router", "host", "0.0.0.0"),  # noqa: S104 - a server's address
+        argument("sglang-router", "port", 8000),
+    ]
+    return script(flags, program("sglang-router"), head=head)

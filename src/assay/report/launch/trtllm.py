@@ -1,0 +1,177 @@
+"""TensorRT-LLM: `trtllm-serve` with its settings in a YAML file.
+
+Attention data parallelism gives every chip of a stage requests of its own: the degree is the TP size. An
+engine over several nodes is one MPI job. The flags and settings are those of the documentation and of
+published recipes; no parser of the version could be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from math import ceil
+
+from assay.report.launch import support
+from assay.report.launch.arguments import Argument, argument, comment, listed, program, script
+from assay.report.launch.setting import Pool, Setting
+
+PORT = 8000
+
+
+def check(pool: Pool) -> None:
+    """Refuse a layout that TensorRT-LLM cannot be told.
+
+    Raises:
+        Unsupported: attention groups of several chips, or context parallelism.
+    """
+    if pool.layout.dp > 1 and pool.layout.tp > 1:
+        raise support.shape("trtllm-attention")
+    if pool.layout.cp > 1:
+        raise support.shape("trtllm-context")
+
+
+def settings(setting: Setting, pool: Pool) -> list[Argument]:
+    """Return the settings of a pool, `section.key` where they are nested."""
+    layout, tool = pool.layout, "trtllm-yaml"
+    label = layout.label()
+    found = [argument(tool, "tensor_parallel_size", layout.stage, f"{label}: {layout.stage} chips a stage")]
+    if layout.pp > 1:
+        found.append(argument(tool, "pipeline_parallel_size", layout.pp, f"{label}: {layout.pp} stages"))
+    if layout.ep > 1:
+        why = f"{label}: experts over {layout.ep} chips"
+        found.append(argument(tool, "moe_expert_parallel_size", layout.ep, why))
+    if layout.dp > 1:
+        why = f"{label}: every chip has requests of its own"
+        found.append(argument(tool, "enable_attention_dp", "true", why))
+    found += _sizes(setting, pool)
+    cache = "fp8" if pool.kv == "fp8" else "auto"
+    found += [
+        argument(tool, "kv_cache_config.dtype", cache, "cache format of the row"),
+        argument(tool, "cuda_graph_config.enable_padding", "true"),
+    ]
+    if pool.memory:
+        why = "cache, over what the weights leave"
+        free = argument(tool, "kv_cache_config.free_gpu_memory_fraction", setting.free_share(pool), why)
+        found.insert(-1, free)
+    if pool.sequences:
+        found.append(
+            argument(tool, "cuda_graph_config.max_batch_size", pool.sequences, "every batch captured")
+        )
+    if setting.disaggregated:
+        found += _transfer(setting, pool)
+    if pool.drafting:
+        found += _drafts(pool)
+    if any(row[0] == "trust-remote-code" for row in support.serve_arguments("vllm", setting.model)[0]):
+        why = "the checkpoint brings code of its own: read it first"
+        found.append(argument(tool, "trust_remote_code", "true", why))
+    return found
+
+
+def _sizes(setting: Setting, pool: Pool) -> list[Argument]:
+    tool = "trtllm-yaml"
+    found = []
+    if pool.sequences:
+        why = f"{pool.concurrency:.0f} requests in flight over {pool.layout.dp} attention group(s)"
+        found.append(argument(tool, "max_batch_size", pool.sequences, why))
+    why = "decodes only: one token a sequence" if pool.role == "decode" else "step the row was predicted with"
+    found.append(argument(tool, "max_num_tokens", setting.tokens(pool), why))
+    found.append(argument(tool, "max_seq_len", setting.context, setting.context_reason))
+    if pool.role != "decode":
+        found.append(argument(tool, "enable_chunked_prefill", "true", "the row mixes prompts and decodes"))
+    return found
+
+
+def _transfer(setting: Setting, pool: Pool) -> list[Argument]:
+    tool = "trtllm-yaml"
+    found = [
+        argument(tool, "cache_transceiver_config.backend", "DEFAULT"),
+        argument(tool, "cache_transceiver_config.max_tokens_in_buffer", setting.context),
+    ]
+    if pool.role == "prefill":
+        found.append(argument(tool, "disable_overlap_scheduler", "true"))
+    return found
+
+
+def _drafts(pool: Pool) -> list[Argument]:
+    """Return speculative decoding with the model's own heads.
+
+    Raises:
+        Unsupported: a draft model, whose settings are not among the sources.
+    """
+    if pool.drafting is None:
+        return []
+    if pool.drafting.model:
+        raise support.shape("trtllm-drafts")
+    tool, tokens = "trtllm-yaml", pool.drafting.tokens
+    return [
+        argument(tool, "speculative_config.decoding_type", "MTP", f"{tokens} drafts a step, as in the row"),
+        argument(tool, "speculative_config.num_nextn_predict_layers", tokens),
+    ]
+
+
+def yaml_text(arguments: Sequence[Argument], head: Sequence[str] = ()) -> str:
+    """Return settings as YAML, each with its reason."""
+    lines = comment(head)
+    ordered = sorted(enumerate(arguments), key=lambda item: ("." in item[1].name, item[0]))
+    flat = [item for _, item in ordered]
+    for section, group in groupby(flat, key=lambda item: item.name.rpartition(".")[0]):
+        indent = ""
+        if section:
+            lines.append(f"{section}:")
+            indent = "  "
+        pairs = [(f"{indent}{item.name.rpartition('.')[2]}: {item.value}", item.why) for item in group]
+        width = max(len(text) for text, _ in pairs)
+        lines += [f"{text:<{width}}  # {why}" for text, why in pairs]
+    return "\n".join(lines) + "\n"
+
+
+def arguments(setting: Setting, config: str, *, port: int = PORT) -> list[Argument]:
+    """Return the flags of the server; the rest is in the file `config`."""
+    del setting
+    return [
+        argument("trtllm", "backend", "pytorch", "the backend that the settings are for"),
+        argument("trtllm", "config", config, "the engine's settings; older: --extra_llm_api_options"),
+        argument("trtllm", "host", "0.0.0.0", "reachable from other machines"),  # noqa: S104 - a server's address
+        argument("trtllm", "port", port),
+    ]
+
+
+def bash(setting: Setting, pool: Pool, head: Sequence[str], config: str, *, port: int = PORT) -> str:
+    """Return the script of one replica; over several nodes it is submitted to Slurm once."""
+    flags = arguments(setting, config, port=port)
+    start = f"{program('trtllm')} {setting.checkpoint.path}"
+    if pool.nodes == 1:
+        return script(flags, start, head=head)
+    job = [
+        argument("srun", "nodes", pool.nodes),
+        argument("srun", "ntasks", pool.layout.chips, "one process a chip"),
+        argument("srun", "ntasks-per-node", ceil(pool.layout.chips / pool.nodes)),
+        argument("srun", "mpi", "pmix", "as the containers of TensorRT-LLM"),
+    ]
+    lines = [
+        f"# One engine over {pool.nodes} nodes is one MPI job, submitted once.",
+        "job=(",
+        *listed(job),
+        ")",
+    ]
+    whole = f'srun "${{job[@]}}" trtllm-llmapi-launch {start}'
+    return script(flags, whole, head=head, after=lines)
+
+
+def servers(setting: Setting, head: Sequence[str]) -> str:
+    """Return the file that tells `trtllm-serve disaggregated` its prefill and decode servers."""
+    prefill, decode = setting.pools
+    lines = [*comment(head), "hostname: 0.0.0.0", f"port: {PORT}", "backend: pytorch"]
+    for section, pool, port in (
+        ("context_servers", prefill, PORT + 1),
+        ("generation_servers", decode, PORT + 2),
+    ):
+        urls = [f'    - "{pool.role}-{k}:{port}"  # address of replica {k}' for k in range(pool.replicas)]
+        lines += [f"{section}:", f"  num_instances: {pool.replicas}", "  urls:", *urls]
+    return "\n".join(lines) + "\n"
+
+
+def router(config: str, head: Sequence[str]) -> str:
+    """Return the script of the server in front of prefill and decode."""
+    flags = [argument("trtllm-disaggregated", "c", config)]
+    return script(flags, program("trtllm-disaggregated"), head=head)

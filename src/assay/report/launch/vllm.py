@@ -1,0 +1,218 @@
+"""vLLM: `vllm serve` for one replica, on one node or over several.
+
+Over several nodes an engine is laid out in one of two ways: attention groups that each fit a node are spread
+over the nodes (`--data-parallel-*`), a group that does not fit is cut over them (`--nnodes`). Either way the
+first node answers requests and the others are headless, unless every node shall answer (`hybrid`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from assay.report.launch import support
+from assay.report.launch.arguments import Argument, argument, program, script
+from assay.report.launch.setting import Pool, Setting
+
+PORT = 8000
+#: Ports between the nodes of one engine.
+RPC_PORT, MASTER_PORT = 13345, 29501
+#: Role of a pool -> role of its connector.
+_ROLES = {"prefill": "kv_producer", "decode": "kv_consumer"}
+
+
+def check(pool: Pool) -> None:
+    """Refuse a layout that vLLM cannot be told.
+
+    Raises:
+        Unsupported: experts over a part of the stage, drafts over stages, ranks that do not fill nodes.
+    """
+    layout = pool.layout
+    if layout.ep not in (1, layout.stage):
+        raise support.shape("vllm-experts")
+    if layout.pp > 1 and pool.drafting:
+        raise support.shape("vllm-drafts")
+    if layout.chips % pool.nodes:
+        raise support.shape("vllm-nodes")
+
+
+def apart(pool: Pool) -> bool:
+    """Return whether the nodes hold whole attention groups, rather than parts of one."""
+    groups = pool.groups_on_node
+    return pool.nodes > 1 and pool.layout.dp > 1 and groups > 0 and pool.layout.dp % groups == 0
+
+
+def arguments(setting: Setting, pool: Pool, *, port: int = PORT) -> list[Argument]:
+    """Return the flags that are the same on every node of a replica."""
+    return [
+        *layout_arguments(setting, pool),
+        *size_arguments(setting, pool),
+        *format_arguments(setting, pool),
+        *model_arguments(setting),
+        *draft_arguments(pool),
+        *transfer_arguments(pool),
+        argument("vllm", "served-model-name", setting.served, "the name that clients ask for"),
+        argument("vllm", "host", "0.0.0.0", "reachable from other machines"),  # noqa: S104 - a server's address
+        argument("vllm", "port", port),
+    ]
+
+
+def layout_arguments(setting: Setting, pool: Pool) -> list[Argument]:
+    """Return the parallel degrees."""
+    layout = pool.layout
+    label = layout.label()
+    found = [argument("vllm", "tensor-parallel-size", layout.tp, f"{label}: TP{layout.tp}")]
+    if layout.pp > 1:
+        found.append(argument("vllm", "pipeline-parallel-size", layout.pp, f"{label}: {layout.pp} stages"))
+    if layout.cp > 1:
+        found.append(argument("vllm", "prefill-context-parallel-size", layout.cp, f"{label}: CP{layout.cp}"))
+    if layout.dp > 1:
+        why = f"{label}: {layout.dp} attention groups"
+        found.append(argument("vllm", "data-parallel-size", layout.dp, why))
+    if layout.ep > 1:
+        why = f"{label}: experts over all {layout.stage} chips"
+        found.append(argument("vllm", "enable-expert-parallel", "", why))
+    if layout.ep > 1 and layout.dp > 1 and pool.nodes > 1 and pool.system.chip.vendor == "nvidia":
+        inside = layout.chips <= pool.system.domain
+        kernel = "flashinfer_nvlink_one_sided" if inside else "deepep_v2"
+        why = "tokens to experts over NVLink" if inside else "tokens to experts over the NICs"
+        found.append(argument("vllm", "all2all-backend", kernel, f"{why} (RECIPE_K3)"))
+    return found
+
+
+def size_arguments(setting: Setting, pool: Pool) -> list[Argument]:
+    """Return context, batch and memory, as the row has them."""
+    found = [argument("vllm", "max-model-len", setting.context, setting.context_reason)]
+    if pool.sequences:
+        why = f"{pool.concurrency:.0f} requests in flight over {pool.layout.dp} attention group(s)"
+        found.append(argument("vllm", "max-num-seqs", pool.sequences, why))
+    tokens = setting.tokens(pool)
+    why = "decodes only: one token a sequence" if pool.role == "decode" else "step the row was predicted with"
+    found.append(argument("vllm", "max-num-batched-tokens", tokens, why))
+    why = "share of memory the row was predicted with"
+    found.append(argument("vllm", "gpu-memory-utilization", setting.share(pool), why))
+    return found
+
+
+def format_arguments(setting: Setting, pool: Pool) -> list[Argument]:
+    """Return number formats that the checkpoint does not fix."""
+    found = []
+    if pool.kv == "fp8":
+        found.append(argument("vllm", "kv-cache-dtype", "fp8", "cache format of the row"))
+    if setting.checkpoint.quantise:
+        why = "weights of the row, from a bf16 checkpoint"
+        found.append(argument("vllm", "quantization", setting.checkpoint.quantise, why))
+    return found
+
+
+def model_arguments(setting: Setting) -> list[Argument]:
+    """Return what the model itself needs, from its published recipe."""
+    rows, source = support.serve_arguments("vllm", setting.model)
+    return [argument("vllm", flag, value, f"{why} ({source})") for flag, value, why in rows]
+
+
+def draft_arguments(pool: Pool) -> list[Argument]:
+    """Return speculative decoding."""
+    drafts = pool.drafting
+    if drafts is None:
+        return []
+    config: dict[str, str | int] = {"method": "mtp", "num_speculative_tokens": drafts.tokens}
+    if drafts.model:
+        config = {"method": "eagle3", "model": drafts.model, "num_speculative_tokens": drafts.tokens}
+    why = f"{drafts.tokens} drafts a step, as in the row" + (f" ({drafts.source})" if drafts.source else "")
+    return [argument("vllm", "speculative-config", json.dumps(config), why)]
+
+
+def transfer_arguments(pool: Pool) -> list[Argument]:
+    """Return the connector that hands caches over, in a pool of prefill or decode."""
+    if pool.role not in _ROLES:
+        return []
+    connector = {
+        "kv_connector": "NixlConnector",
+        "kv_role": _ROLES[pool.role],
+        "kv_load_failure_policy": "fail",
+    }
+    return [argument("vllm", "kv-transfer-config", json.dumps(connector), "caches travel over NIXL")]
+
+
+def node_lines(pool: Pool, *, rank: str, head: str, hybrid: bool = False) -> list[str]:
+    """Return the lines of a script that add what depends on the node; none on a single node.
+
+    Args:
+        pool: the replicas.
+        rank: shell variable of the node's number.
+        head: shell variable of the first node's address.
+        hybrid: whether every node answers requests.
+    """
+    if pool.nodes == 1:
+        return []
+    if apart(pool):
+        return _spread(pool, rank, head, hybrid=hybrid)
+    nnodes = argument("vllm", "nnodes", pool.nodes)
+    number = argument("vllm", "node-rank", f"${{{rank}}}", raw=True)
+    address = argument("vllm", "master-addr", f"${{{head}}}", raw=True)
+    headless = argument("vllm", "headless")
+    return [
+        f"# One engine over {pool.nodes} nodes: every node runs this script, the first one answers requests.",
+        f"args+=({nnodes.words()} {number.words()} {address.words()})",
+        f'if [ "${{{rank}}}" -gt 0 ]; then args+=({headless.words()}); fi',
+    ]
+
+
+def _spread(pool: Pool, rank: str, head: str, *, hybrid: bool) -> list[str]:
+    local = pool.groups_on_node
+    own = argument("vllm", "data-parallel-size-local", local)
+    address = argument("vllm", "data-parallel-address", f"${{{head}}}", raw=True)
+    rpc = argument("vllm", "data-parallel-rpc-port", RPC_PORT)
+    first = argument("vllm", "data-parallel-start-rank", f"$(({rank} * {local}))", raw=True)
+    lines = [
+        f"# {pool.layout.dp} attention groups over {pool.nodes} nodes, {local} on each.",
+        f"args+=({own.words()} {address.words()} {rpc.words()})",
+    ]
+    if hybrid:
+        balance = argument("vllm", "data-parallel-hybrid-lb")
+        return [*lines, f"args+=({balance.words()} {first.words()})  # every node answers for its own groups"]
+    headless = argument("vllm", "headless")
+    return [*lines, f'if [ "${{{rank}}}" -gt 0 ]; then args+=({headless.words()} {first.words()}); fi']
+
+
+def command(setting: Setting) -> str:
+    """Return the words that start the server, ahead of its flags."""
+    return f"{program('vllm')} {setting.checkpoint.path}"
+
+
+def bash(setting: Setting, pool: Pool, head: Sequence[str], *, port: int = PORT) -> str:
+    """Return the script of one replica; over several nodes it is run on each."""
+    before, after = [], []
+    if pool.nodes > 1:
+        before = [
+            ': "${NODE_RANK:?number of this node, 0 to ' + f"{pool.nodes - 1}" + '}"',
+            ': "${HEAD_ADDRESS:?address of node 0}"',
+        ]
+        after = node_lines(pool, rank="NODE_RANK", head="HEAD_ADDRESS")
+    if setting.disaggregated:
+        side = 5557 if pool.role == "prefill" else 5558
+        before += [
+            'export VLLM_NIXL_SIDE_CHANNEL_HOST="${VLLM_NIXL_SIDE_CHANNEL_HOST:-$(hostname -i)}"',
+            f"export VLLM_NIXL_SIDE_CHANNEL_PORT={side}",
+        ]
+    flags = arguments(setting, pool, port=port)
+    return script(flags, command(setting), head=head, before=before, after=after)
+
+
+def router(setting: Setting, head: Sequence[str]) -> str:
+    """Return the script of the router between prefill and decode."""
+    prefill, decode = setting.pools
+    flags = [
+        argument("vllm-router", "vllm-pd-disaggregation", "", "prefill and decode are apart"),
+        argument("vllm-router", "policy", "round_robin"),
+        argument("vllm-router", "kv-connector", "nixl", "as the servers"),
+        *(
+            argument("vllm-router", pool.role, f"http://${{{pool.role.upper()}_{k}}}:{port}", raw=True)
+            for pool, port in ((prefill, PORT + 1), (decode, PORT + 2))
+            for k in range(pool.replicas)
+        ),
+        argument("vllm-router", "host", "0.0.0.0"),  # noqa: S104 - a server's address
+        argument("vllm-router", "port", PORT),
+    ]
+    return script(flags, program("vllm-router"), head=head)

@@ -1,0 +1,222 @@
+"""The kernel's state before the first event, built from a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.errors import DoesNotFit
+from assay.simulate import state as s
+from assay.simulate.cluster import ROLES, ROUTERS, Cluster, Pool, Scaling
+from assay.simulate.faults import Event
+from assay.simulate.policies import table
+from assay.simulate.timetable import Timetable, timetable
+from assay.workload.arrivals import Requests
+
+#: Samples of the timeline at most.
+SAMPLES = 1024
+#: Events after which the kernel returns to show progress.
+PAUSE = 200_000
+#: Requests in flight that there is room for at first.
+SLOTS = 1024
+_SPARE = 1.02
+
+
+def build(
+    cluster: Cluster, first: Requests, longest: int, users: int = 0, events: Sequence[Event] = ()
+) -> s.State:
+    """Return the state in arrays, still without traffic.
+
+    Args:
+        cluster: what serves.
+        first: the first requests, for their block size and span.
+        longest: most tokens of a request.
+        users: users of a closed loop, 0 = arrivals as given.
+        events: scripted failures, sorted by time.
+
+    Raises:
+        DoesNotFit: a pool whose memory holds no request at all.
+    """
+    tables = [_timetable(pool, longest) for pool in cluster.pools]
+    block_tokens = first.block_tokens if first.blocks is not None and cluster.prefix_cache else 0
+    pools, flat = _pools(cluster, tables, block_tokens)
+    setup = _setup(cluster, block_tokens, users, longest, int(pools["sequences"].max()))
+    slots = SLOTS
+    while slots < 2 * users:
+        slots *= 2
+    on = cluster.scaling.least if cluster.scaling else cluster.units
+    totals = s.rows(
+        s.Totals, 1, free=slots, pending=-1, ready=on, sample_width=_first_gap(first), tick_at=setup["tick"]
+    )
+    entries, units, buckets = _units(cluster, pools, on)
+    leaves = 1 << (cluster.units - 1).bit_length()
+    until = np.full(leaves, np.inf)
+    balance, weight = _trees(cluster, pools, on)
+    heap = np.zeros(cluster.units * int(setup["heap_size"][0]), dtype=np.int64)
+    queues = np.full(cluster.units * s.CLASSES, -1)
+    known = 1 << (2 * len(entries)).bit_length() if block_tokens and cluster.router == "prefix" else 1
+    fields: dict[str, Any] = {
+        "setup": setup,
+        "totals": totals,
+        "pools": pools,
+        "units": units,
+        "flight": s.rows(s.FlightRow, slots),
+        "entries": entries,
+        "coming": s.rows(s.ComingRow, 0),
+        "faults": _faults(events),
+        "log": s.rows(s.LogRow, 4 * slots),
+        "timeline": s.rows(s.SampleRow, SAMPLES),
+        "table": flat,
+        "node": max((item.node for item in tables), key=len),
+        "until": until,
+        "clock": tournament(until),
+        "weight": weight,
+        "balance": balance,
+        "ends": heap,
+        "heap": heap.copy(),
+        "head": queues,
+        "tail": queues.copy(),
+        "slots": np.arange(slots, dtype=np.int64)[::-1].copy(),
+        "later_at": np.zeros(slots),
+        "later_slot": np.zeros(slots, dtype=np.int64),
+        "bucket": np.zeros(buckets, dtype=np.int64),
+        "seen": np.full(known, -1),
+        "owner": np.zeros(known, dtype=np.int64),
+        "ids": np.zeros(0, dtype=np.int64),
+        "gaps": np.zeros(s.GAPS, dtype=np.int64),
+    }
+    return s.State(**fields)
+
+
+def _first_gap(first: Requests) -> float:
+    return max(first.span / SAMPLES, 1e-3) if len(first) else 1.0
+
+
+def _timetable(pool: Pool, longest: int) -> Timetable:
+    made = timetable(pool.copy, pool.policy.sequences, longest * _SPARE + 64, pool.skew, pool.drafts)
+    if made.room > 0:
+        return made
+    layout = pool.copy.table.layouts[0].label()
+    need = float(pool.copy.table.weight_bytes[0] + pool.copy.working[0]) / 1e9
+    raise DoesNotFit(
+        f"{pool.copy.model.name} does not fit: {layout} takes {need:,.4g} GB a chip, "
+        f"{pool.copy.usable / 1e9:,.4g} GB are free.",
+        "More chips or a narrower weight format would hold it.",
+    )
+
+
+def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequences: int) -> NDArray[Any]:
+    router = table()["router"]
+    scaling = cluster.scaling or Scaling(np.inf, 1.0, 0, 0, 0.0)
+    return s.rows(
+        s.Setup,
+        1,
+        router=ROUTERS.index(cluster.router),
+        heap_size=sequences,
+        block_tokens=block_tokens,
+        tries=cluster.tries,
+        most_waiting=cluster.most_waiting,
+        closed=users,
+        longest=longest,
+        least=scaling.least,
+        greatest=scaling.greatest,
+        pause=PAUSE,
+        slack=router["slack"]["value"],
+        ratio=router["ratio"]["value"],
+        retry_after=cluster.retry_after,
+        tick=scaling.every,
+        target=scaling.target,
+        cold_start=scaling.cold_start,
+    )
+
+
+def _pools(
+    cluster: Cluster, tables: Sequence[Timetable], block_tokens: int
+) -> tuple[NDArray[Any], s.Floats]:
+    """Return the parameters of the pools, and all their tables one after another."""
+    made = s.rows(s.PoolRow, len(tables))
+    flat: list[s.Floats] = []
+    first = tree = 0
+    for row, pool, item in zip(made, cluster.pools, tables, strict=True):
+        policy, engine, stages = pool.policy, pool.copy.engine, pool.stages
+        ranks = int(pool.copy.table.degrees.dp[0])
+        room = float(pool.capacity or np.floor(item.room))
+        blocks = int(room // block_tokens) + 1 if block_tokens else 1
+        leaves = 1 << (pool.units - 1).bit_length()
+        for name, array in (("base", item.base), ("joint", item.joint), ("prompt", item.prompt)):
+            row[name] = sum(part.size for part in flat)
+            flat.append(array)
+        row["experts"] = sum(part.size for part in flat) if item.experts.size else -1
+        flat.append(item.experts)
+        row["role"], row["first"], row["units"] = ROLES.index(pool.role), first, pool.units
+        row["mixes"], row["budget"], row["ranks"] = policy.mixes, policy.budget, ranks
+        row["sequences"], row["width"] = policy.sequences * ranks, 1 + pool.drafts
+        row["contexts"], row["prompts"] = item.contexts, item.prompts
+        row["tree"], row["leaves"] = tree, leaves
+        row["blocks"], row["buckets"] = blocks, 1 << (2 * blocks).bit_length()
+        # whole 64ths of a token keep sums exact
+        row["yields"] = max(round(pool.yields * 64) / 64, 1.0)
+        row["room"], row["charge"] = room, np.ceil(item.charge) + policy.block_tokens - 1
+        row["reserve"] = policy.reserve * (pool.role != "prefill")
+        row["watermark"] = np.floor(policy.watermark * room)
+        row["host"], row["host_sequence"] = engine.host * stages, engine.host_sequence * stages
+        row["link_latency"], row["link_token"] = cluster.transfer
+        first, tree = first + pool.units, tree + 2 * leaves
+    return made, np.concatenate(flat)
+
+
+def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Return prefix cache entries and units, and the places of all hash tables."""
+    pool = np.repeat(np.arange(len(cluster.pools)), pools["units"])
+    blocks, buckets = pools["blocks"][pool], pools["buckets"][pool]
+    first, start = np.cumsum(blocks) - blocks, np.cumsum(buckets) - buckets
+    units = s.rows(
+        s.UnitRow,
+        len(pool),
+        pool=pool,
+        health=s.UP,
+        slow=1.0,
+        prompts=-1,
+        last=-1,
+        oldest=-1,
+        newest=-1,
+        frees=blocks,
+        first=first,
+        table=start,
+    )
+    units["health"][on:] = s.OFF
+    total = int(blocks.sum())
+    return s.rows(s.EntryRow, total, older=-1, newer=-1, free=np.arange(total)), units, int(buckets.sum())
+
+
+def _faults(events: Sequence[Event]) -> NDArray[Any]:
+    made = s.rows(s.FaultRow, len(events) + 1, factor=1.0)
+    for row, event in zip(made, events, strict=False):
+        row["at"], row["unit"], row["kind"], row["factor"] = event.at, event.unit, event.kind, event.factor
+    made["at"][-1] = np.inf
+    return made
+
+
+def _trees(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[s.Ints, s.Floats]:
+    """Return the routers' trees of all pools, and the loads they compare: infinite beyond the units."""
+    weights, trees = [], []
+    for index, (units, leaves) in enumerate(zip(pools["units"], pools["leaves"], strict=True)):
+        usable = min(units, on) if cluster.scaling and index == 0 else units
+        weight = np.where(np.arange(leaves) < usable, 0.0, np.inf)
+        weights.append(weight)
+        trees.append(tournament(weight))
+    return np.concatenate(trees), np.concatenate(weights)
+
+
+def tournament(keys: s.Floats) -> s.Ints:
+    """Return the winner tree of keys whose number is a power of two."""
+    leaves = len(keys)
+    tree = np.zeros(2 * leaves, dtype=np.int64)
+    tree[leaves:] = np.arange(leaves)
+    for node in range(leaves - 1, 0, -1):
+        left, right = tree[2 * node], tree[2 * node + 1]
+        tree[node] = left if keys[left] <= keys[right] else right
+    return tree

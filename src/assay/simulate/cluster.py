@@ -1,0 +1,116 @@
+"""A cluster to simulate: pools of equal replicas, a router, scaling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from assay.engine.replica import Replica
+from assay.errors import BadInput
+from assay.simulate.policies import Policy, table
+
+#: Router names in the order of their codes.
+ROUTERS = ("round-robin", "least-load", "prefix", "session")
+ROLES = ("both", "prefill", "decode")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Equal replicas.
+
+    Attributes:
+        copy: the replica, of one layout.
+        policy: how it schedules.
+        replicas: how many.
+        role: both, prefill or decode.
+        skew: excess load of the busiest expert rank beyond chance.
+        drafts, yields: draft tokens of a decode step, and tokens it gains.
+        capacity: tokens of cache of one unit instead of what the memory holds; 0 = the memory.
+    """
+
+    copy: Replica
+    policy: Policy
+    replicas: int = 1
+    role: str = "both"
+    skew: float = 0.0
+    drafts: int = 0
+    yields: float = 1.0
+    capacity: int = 0
+
+    @property
+    def stages(self) -> int:
+        """Units a replica has: its pipeline microbatches."""
+        return int(self.copy.table.degrees.pp[0])
+
+    @property
+    def units(self) -> int:
+        """Units of the pool."""
+        return self.replicas * self.stages
+
+    @property
+    def chips(self) -> int:
+        """Chips of the pool."""
+        return self.replicas * int(self.copy.table.degrees.chips[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Autoscaling of the first pool.
+
+    Attributes:
+        every: s between decisions.
+        target: requests in flight that one unit shall have.
+        least, greatest: units at least and at most.
+        cold_start: s until a started unit serves.
+    """
+
+    every: float
+    target: float
+    least: int
+    greatest: int
+    cold_start: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Everything that serves.
+
+    Attributes:
+        pools: one pool, or a prefill and a decode pool.
+        router: one of `ROUTERS`.
+        transfer: (s, s a token) of handing a cache from a prefill to a decode unit.
+        tries, retry_after: how often and s after which requests of a failed unit are sent again.
+        most_waiting: waiting requests of a unit beyond which new ones are refused; 0 = no limit.
+        scaling: autoscaling of the first pool.
+        prefix_cache: whether blocks are shared between requests.
+    """
+
+    pools: tuple[Pool, ...]
+    router: str = "least-load"
+    transfer: tuple[float, float] = (0.0, 0.0)
+    tries: int = field(default_factory=lambda: int(table()["router"]["tries"]["value"]))
+    retry_after: float = field(default_factory=lambda: float(table()["router"]["retry_after"]["value"]))
+    most_waiting: int = 0
+    scaling: Scaling | None = None
+    prefix_cache: bool = True
+
+    def __post_init__(self) -> None:
+        """Check names.
+
+        Raises:
+            BadInput: an unknown router or roles that do not go together.
+        """
+        if self.router not in ROUTERS:
+            raise BadInput(f"No router {self.router!r}.", f"Known: {', '.join(ROUTERS)}.")
+        roles = tuple(pool.role for pool in self.pools)
+        if roles not in {("both",), ("prefill", "decode")}:
+            raise BadInput(f"Pools with roles {', '.join(roles)} do not make a cluster.")
+
+    @property
+    def chips(self) -> int:
+        """Chips of all pools."""
+        return sum(pool.chips for pool in self.pools)
+
+    @property
+    def units(self) -> int:
+        """Units of all pools."""
+        return sum(pool.units for pool in self.pools)

@@ -1,0 +1,84 @@
+"""The kernel in its two forms: plain Python, and the same source compiled by numba.
+
+Every function of the kernel's modules is compiled from its own code object with the others of the same kind
+in reach, so nothing exists twice. Compiled code is kept in the user's cache, in a folder named after the
+source: a changed source never meets old code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from assay.catalogue.compiled import cache_directory
+from assay.errors import BadInput
+from assay.simulate.state import State
+
+#: Modules of the kernel, callees first.
+MODULES = ("walking", "queues", "log", "intake", "prefix", "scheduler", "replica", "routing", "health", "events")
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The entry points: `begin(state, users)` and `run(state)`, and whether they are compiled."""
+
+    begin: Callable[[State, int], None]
+    run: Callable[[State], int]
+    compiled: bool
+
+
+def available() -> bool:
+    """Return whether numba is installed."""
+    return find_spec("numba") is not None
+
+
+def kernel(compiled: bool) -> Kernel:
+    """Return the kernel in one of its forms.
+
+    Raises:
+        BadInput: compiled is wanted and numba is missing.
+    """
+    if not compiled:
+        from assay.simulate.events import begin, run
+
+        return Kernel(begin, run, False)
+    if not available():
+        raise BadInput("The compiled kernel needs numba.", "Install assay-llm[fast], or leave it to plain Python.")
+    return _compiled()
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Kernel:
+    from numba import config, njit
+
+    modules = [import_module(f"assay.simulate.{name}") for name in MODULES]
+    namespace: dict[str, Any] = {}
+    functions: list[FunctionType] = []
+    for module in modules:
+        namespace |= {key: value for key, value in vars(module).items() if not key.startswith("__")}
+        functions += [f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__]
+    namespace |= {"__name__": __name__, "__builtins__": __builtins__}
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_directory() / f"kernel-{_fingerprint()}")
+    try:
+        for function in functions:
+            twin = FunctionType(function.__code__, namespace, function.__name__, function.__defaults__)
+            namespace[function.__name__] = njit(cache=True, error_model="numpy")(twin)
+    finally:
+        config.CACHE_DIR = before
+    return Kernel(namespace["begin"], namespace["run"], True)
+
+
+def _fingerprint() -> str:
+    total = hashlib.sha256()
+    for name in (*MODULES, "state"):
+        total.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return total.hexdigest()[:12]

@@ -1,0 +1,154 @@
+"""Units come and go: failures, recoveries, stragglers, autoscaling with cold start."""
+
+from __future__ import annotations
+
+from assay.simulate.intake import conclude, postpone
+from assay.simulate.prefix import forget, unpin
+from assay.simulate.queues import pop, take_first
+from assay.simulate.replica import offer, schedule
+from assay.simulate.routing import release
+from assay.simulate.state import (
+    CLASSES,
+    DOWN,
+    DRAINING,
+    FAILED,
+    IDLE,
+    INFINITE,
+    OFF,
+    RECOVER,
+    STARTING,
+    UP,
+    State,
+)
+
+
+def strike(state: State, now: float) -> None:
+    """Apply the next scripted event: a unit goes down, recovers, or slows by a factor."""
+    totals = state.totals[0]
+    row = state.faults[totals.fault]
+    totals.fault += 1
+    unit = state.units[row.unit]
+    if row.kind == DOWN:
+        if unit.health != OFF:
+            fall(state, row.unit, now)
+    elif row.kind == RECOVER:
+        if unit.health == OFF:
+            rise(state, row.unit, now)
+        unit.slow = 1.0
+    else:
+        unit.slow = row.factor
+
+
+def account(state: State, change: int, now: float) -> None:
+    """Add up the time that units are paid for, and change their number."""
+    totals = state.totals[0]
+    totals.ready_seconds += totals.ready * (now - totals.ready_since)
+    totals.ready_since = now
+    totals.ready += change
+
+
+def rise(state: State, number: int, now: float) -> None:
+    """Take a unit into service."""
+    unit = state.units[number]
+    if unit.health == OFF:
+        account(state, 1, now)
+    unit.health = UP
+    schedule(state, number, INFINITE)
+    offer(state, number, float(unit.load))
+    release(state, now)
+
+
+def fall(state: State, number: int, now: float) -> None:
+    """Take a unit out of service at once: its requests are retried elsewhere or reported as failed."""
+    unit, totals = state.units[number], state.totals[0]
+    yields = state.pools[unit.pool].yields
+    if unit.kind != IDLE:
+        unit.busy += now - unit.began
+    account(state, -1, now)
+    unit.health = OFF
+    offer(state, number, INFINITE)
+    while unit.count > 0:
+        slot = pop(state.ends, state.heap, number * state.setup[0].heap_size, unit.count, 0)
+        unit.count -= 1
+        flight = state.flight[slot]
+        flight.made = int(flight.base + yields * unit.steps) - flight.isl + 1
+        totals.running -= 1
+        lose(state, number, slot, now)
+    while unit.prompts >= 0:
+        slot = unit.prompts
+        unit.prompts = state.flight[slot].following
+        totals.running -= 1
+        lose(state, number, slot, now)
+    for queue in range(number * CLASSES, (number + 1) * CLASSES):
+        while state.head[queue] >= 0:
+            totals.waiting -= 1
+            lose(state, number, take_first(state, queue), now)
+    unit.last = -1
+    unit.prompting = 0
+    unit.waiting = 0
+    unit.load = 0
+    unit.context = 0.0
+    unit.used = 0.0
+    unit.future = 0.0
+    unit.stall = 0.0
+    forget(state, unit)
+    unit.kind = IDLE
+    schedule(state, number, INFINITE)
+
+
+def lose(state: State, number: int, slot: int, now: float) -> None:
+    """Retry a request of a failed unit from its start, or report it."""
+    flight, totals = state.flight[slot], state.totals[0]
+    unpin(state, number, slot)
+    flight.tries += 1
+    if flight.tries > state.setup[0].tries:
+        conclude(state, number, slot, FAILED, now)
+        return
+    totals.retried += 1
+    totals.lost_tokens += flight.isl - min(flight.left, flight.isl) + flight.made
+    flight.made = 0
+    flight.first = -1.0
+    flight.staged = 0
+    flight.left = flight.isl
+    postpone(state, slot, now + state.setup[0].retry_after)
+
+
+def tick(state: State, now: float) -> None:
+    """Autoscale the first pool: as many units as its load needs, the new ones after their cold start."""
+    setup, totals = state.setup[0], state.totals[0]
+    totals.tick_at = now + setup.tick
+    size = state.pools[0].units
+    ready = 0
+    for number in range(size):
+        if state.units[number].health == UP or state.units[number].health == STARTING:
+            ready += 1
+    wanted = int(totals.in_flight / setup.target) + 1
+    wanted = max(setup.least, min(wanted, setup.greatest))
+    for number in range(size):
+        unit = state.units[number]
+        if ready < wanted and unit.health == DRAINING:
+            unit.health = UP
+            offer(state, number, float(unit.load))
+            ready += 1
+        elif ready < wanted and unit.health == OFF:
+            unit.health = STARTING
+            account(state, 1, now)
+            schedule(state, number, now + setup.cold_start)
+            ready += 1
+    for back in range(size):
+        unit = state.units[size - 1 - back]
+        if ready > wanted and unit.health == UP:
+            unit.health = DRAINING
+            offer(state, size - 1 - back, INFINITE)
+            ready -= 1
+            if unit.load == 0:
+                stop(state, size - 1 - back, now)
+
+
+def stop(state: State, number: int, now: float) -> None:
+    """Switch off a unit that has nothing left to do."""
+    unit = state.units[number]
+    unit.health = OFF
+    account(state, -1, now)
+    forget(state, unit)
+    schedule(state, number, INFINITE)

@@ -1,0 +1,221 @@
+"""One unit: continuous batching, chunked prompts, memory of the cache, preemption by recomputing.
+
+A unit is idle, in a run of decode steps (which an arrival may cut at the end of the running step), or in a
+step with prompt tokens. Policies differ in whether prompts share steps with decodes, in budget and
+sequences, and in how much memory they keep free for the output of what already runs.
+"""
+
+from __future__ import annotations
+
+from assay.simulate.intake import conclude, postpone
+from assay.simulate.log import gap
+from assay.simulate.prefix import share, shrink, unpin
+from assay.simulate.queues import append, pop, settle
+from assay.simulate.scheduler import decode_cache, fill, join, make_room, prompt_cache
+from assay.simulate.state import CLASSES, COMPLETED, DECODE, IDLE, INFINITE, PREFILL, PROMPT, UP, State
+from assay.simulate.walking import mixed, walk
+
+
+def weigh(state: State, number: int, change: int) -> None:
+    """Change the load of a unit by so many requests, and keep the router's tree up to date."""
+    unit = state.units[number]
+    unit.load += change
+    if unit.health == UP:
+        offer(state, number, float(unit.load))
+
+
+def offer(state: State, number: int, load: float) -> None:
+    """Tell the router the load of a unit; infinite = send nothing."""
+    pool = state.pools[state.units[number].pool]
+    index, offset = number - pool.first, pool.tree >> 1
+    state.weight[offset + index] = load
+    settle(state.balance, pool.tree, pool.leaves, state.weight, offset, index)
+
+
+def schedule(state: State, number: int, until: float) -> None:
+    """Set when a unit's present action ends."""
+    state.until[number] = until
+    settle(state.clock, 0, len(state.until), state.until, 0, number)
+
+
+def enter(state: State, number: int, slot: int, now: float) -> None:
+    """Queue a request at a unit and let it begin as soon as the scheduler looks."""
+    weigh(state, number, 1)
+    unit = state.units[number]
+    state.totals[0].waiting += 1
+    unit.waiting += 1
+    append(state, number * CLASSES + state.flight[slot].priority, slot)
+    if unit.kind == IDLE:
+        start(state, number, now)
+    elif unit.kind == DECODE and unit.waiting == 1 and unit.planned > 1:
+        if unit.count < state.pools[unit.pool].sequences:
+            cut(state, number, now)
+
+
+def cut(state: State, number: int, now: float) -> None:
+    """End a run of decode steps with the step that is running now."""
+    unit = state.units[number]
+    elapsed = (now - unit.began) / unit.slow
+    most = unit.planned
+    if elapsed <= 0.0:
+        most, elapsed = 1, INFINITE
+    pool, mean = state.pools[unit.pool], unit.context / unit.count
+    taken, spent = walk(state.node, state.table, pool, unit.count, mean, most, elapsed)
+    if taken < unit.planned:
+        unit.planned = taken
+        schedule(state, number, unit.began + spent * unit.slow)
+
+
+def start(state: State, number: int, now: float) -> None:
+    """Choose what a unit does next and when that ends."""
+    unit = state.units[number]
+    pool = state.pools[unit.pool]
+    make_room(state, number)
+    prompt = fill(state, number)
+    count = unit.count
+    mean = unit.context / count if count > 0 else 0.0
+    unit.began = now
+    if prompt[1] > 0:
+        unit.kind = PROMPT
+        unit.planned = pool.mixes
+        if pool.mixes == 0:
+            count, mean = 0, 0.0
+        spent = mixed(state.node, state.table, pool, count, mean, prompt)
+    elif count > 0:
+        unit.kind = DECODE
+        most = state.ends[number * state.setup[0].heap_size] - unit.steps
+        fits = (pool.room - unit.used) / (count * pool.yields)
+        if fits < most:
+            most = max(1, int(fits))
+        unit.planned, spent = walk(state.node, state.table, pool, count, mean, most, INFINITE)
+    else:
+        unit.kind = IDLE
+        schedule(state, number, INFINITE)
+        return
+    schedule(state, number, now + spent * unit.slow)
+
+
+def complete(state: State, number: int, now: float) -> None:
+    """End a unit's action: tokens are out, requests leave, the next action starts."""
+    unit, totals = state.units[number], state.totals[0]
+    kind = unit.kind
+    spent = now - unit.began
+    unit.busy += spent
+    totals.batch_seconds += unit.count * spent
+    totals.context_seconds += unit.context * spent
+    if kind == PROMPT:
+        totals.prompt_busy += spent
+        totals.mixed_steps += 1
+    else:
+        totals.decode_busy += spent
+    if unit.count > 0:
+        if unit.planned > 0:
+            advance(state, number, spent)
+            leave(state, number, now)
+        else:
+            unit.stall += spent
+    if kind == PROMPT:
+        absorb(state, number, now)
+    shrink(state, unit)
+    start(state, number, now)
+
+
+def advance(state: State, number: int, spent: float) -> None:
+    """Let every decoding sequence of a unit gain the tokens of the steps it planned."""
+    unit = state.units[number]
+    count, taken = unit.count, unit.planned
+    grown = count * taken * state.pools[unit.pool].yields
+    unit.steps += taken
+    unit.context += grown
+    unit.used += grown
+    unit.future -= grown
+    unit.peak = max(unit.peak, unit.used)
+    state.totals[0].steps += taken
+    each = spent / taken
+    if unit.stall > 0.0:
+        gap(state.gaps, unit.stall + each, count)
+        unit.stall = 0.0
+        taken -= 1
+    if taken > 0:
+        gap(state.gaps, each, count * taken)
+
+
+def leave(state: State, number: int, now: float) -> None:
+    """Let the sequences that have all their tokens go."""
+    unit = state.units[number]
+    pool = state.pools[unit.pool]
+    bottom = number * state.setup[0].heap_size
+    while unit.count > 0 and state.ends[bottom] <= unit.steps:
+        slot = pop(state.ends, state.heap, bottom, unit.count, 0)
+        flight = state.flight[slot]
+        unit.count -= 1
+        unit.context -= flight.base + pool.yields * unit.steps
+        unit.used -= decode_cache(state, pool, unit, flight)
+        finish(state, number, slot, now)
+
+
+def finish(state: State, number: int, slot: int, now: float) -> None:
+    """Answer a request completely."""
+    unpin(state, number, slot)
+    totals = state.totals[0]
+    totals.running -= 1
+    totals.output_tokens += state.flight[slot].osl
+    state.units[number].served += 1
+    weigh(state, number, -1)
+    conclude(state, number, slot, COMPLETED, now)
+
+
+def absorb(state: State, number: int, now: float) -> None:
+    """Take the prompt tokens of a step off what is left; whole prompts yield their first token."""
+    unit = state.units[number]
+    slot = unit.prompts
+    unit.prompts = -1
+    unit.last = -1
+    while slot >= 0:
+        flight = state.flight[slot]
+        following = flight.following
+        flight.left -= flight.chunk
+        if flight.left > 0:
+            flight.following = -1
+            if unit.last >= 0:
+                state.flight[unit.last].following = slot
+            else:
+                unit.prompts = slot
+            unit.last = slot
+        else:
+            ripen(state, number, slot, now)
+        slot = following
+
+
+def ripen(state: State, number: int, slot: int, now: float) -> None:
+    """A prompt is computed: its first token is out, it decodes here, moves on or is finished."""
+    unit, flight = state.units[number], state.flight[slot]
+    pool = state.pools[unit.pool]
+    unit.prompting -= 1
+    if flight.blocks > 0 and state.setup[0].block_tokens > 0:
+        share(state, number, slot)
+    unit.used -= prompt_cache(state, pool, flight)
+    if flight.first < 0.0:
+        flight.first = now
+    flight.made += 1
+    unit.future -= 1.0
+    if flight.made >= flight.osl:
+        finish(state, number, slot, now)
+    elif pool.role == PREFILL:
+        unit.future -= flight.osl - flight.made
+        hand_over(state, number, slot, now)
+    else:
+        join(state, number, slot)
+
+
+def hand_over(state: State, number: int, slot: int, now: float) -> None:
+    """Send a request's cache to a decode pool, over the unit's link, one after another."""
+    unit, flight = state.units[number], state.flight[slot]
+    pool = state.pools[unit.pool]
+    unpin(state, number, slot)
+    weigh(state, number, -1)
+    state.totals[0].running -= 1
+    arrives = max(now, unit.link) + pool.link_latency + pool.link_token * flight.isl
+    unit.link = arrives
+    flight.staged = 1
+    postpone(state, slot, arrives)

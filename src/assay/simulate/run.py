@@ -1,0 +1,269 @@
+"""Run a cluster under traffic: feed the kernel, empty its log, keep what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.errors import BadInput
+from assay.simulate import state as s
+from assay.simulate.building import build
+from assay.simulate.cluster import Cluster
+from assay.simulate.compiled import Kernel, available, kernel
+from assay.simulate.faults import Event
+from assay.simulate.sketch import Sketch
+from assay.workload.arrivals import Requests
+
+#: Work (requests and prefix blocks) from which compiling or loading the compiled kernel pays.
+WORTH_COMPILING = 30_000
+#: Longest request of a stream whose lengths are not known beforehand, tokens.
+STREAM_LONGEST = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Objective of one request, s; infinite = no limit."""
+
+    ttft: float = float("inf")
+    tpot: float = float("inf")
+    e2e: float = float("inf")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is kept of requests that ended: sketches always, every row only if asked."""
+
+    limits: Limits
+    request: float
+    keep: bool = False
+    ttft: Sketch = field(default_factory=Sketch)
+    tpot: Sketch = field(default_factory=Sketch)
+    e2e: Sketch = field(default_factory=Sketch)
+    ended: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, dtype=np.int64))
+    good: int = 0
+    output_tokens: int = 0
+    input_tokens: int = 0
+    last: float = 0.0
+    rows: list[NDArray[Any]] = field(default_factory=list)
+
+    def take(self, log: Any, count: int) -> None:
+        """Add the first `count` rows of the kernel's log."""
+        part = s.packed("log", log[:count]).copy()
+        status = part["status"]
+        self.ended += np.bincount(status, minlength=4)
+        done = status == s.COMPLETED
+        osl = part["osl"][done]
+        ttft = part["first"][done] - part["arrival"][done] + self.request
+        decode = part["end"][done] - part["first"][done]
+        e2e = ttft + decode
+        several = osl > 1
+        tpot = decode[several] / (osl[several] - 1)
+        self.ttft.add(ttft)
+        self.tpot.add(tpot)
+        self.e2e.add(e2e)
+        within = (ttft <= self.limits.ttft) & (e2e <= self.limits.e2e)
+        within[several] &= tpot <= self.limits.tpot
+        self.good += int(within.sum())
+        self.output_tokens += int(osl.sum())
+        self.input_tokens += int(part["isl"][done].sum())
+        if count:
+            self.last = max(self.last, float(part["end"].max()))
+        if self.keep:
+            self.rows.append(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished (or interrupted) run: what ended, and the kernel's state.
+
+    Attributes:
+        tally: requests that ended.
+        state: the kernel's last state, as arrays.
+        first: arrival of the first request, s.
+        whole: whether everything was done; False after an interruption.
+        compiled: whether numba ran it.
+    """
+
+    tally: Tally
+    state: s.State
+    first: float
+    whole: bool
+    compiled: bool
+
+
+def execute(
+    cluster: Cluster,
+    traffic: Requests | Iterable[Requests],
+    *,
+    users: int = 0,
+    cached: float = 0.0,
+    events: Sequence[Event] = (),
+    limits: Limits | None = None,
+    keep: bool = False,
+    compiled: bool | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Run:
+    """Run traffic through a cluster until every request has ended.
+
+    Args:
+        cluster: what serves.
+        traffic: requests, or chunks of them in order of time (then memory does not grow with their number).
+        users: a closed loop of so many users that ask again as soon as they are answered, with the lengths of
+            `traffic` in order; 0 = requests arrive when they say.
+        cached: share of the input found in a prefix cache, for traffic without prefix blocks.
+        events: failures, sorted by time.
+        limits: objective that goodput counts.
+        keep: keep every request for the full log.
+        compiled: whether to use numba; None = where it is installed and the work is worth it.
+        progress: told (what, share done).
+
+    Raises:
+        BadInput: no requests.
+        DoesNotFit: the model leaves no memory for a cache.
+    """
+    chunks = iter((traffic,) if isinstance(traffic, Requests) else traffic)
+    first = next(chunks, None)
+    if first is None or not len(first):
+        raise BadInput("There are no requests to simulate.", "Give a trace with rows or a positive number.")
+    single = isinstance(traffic, Requests)
+    longest = int((first.isl + first.osl).max()) if single else STREAM_LONGEST
+    work = len(first) + (first.blocks[1].size if first.blocks is not None else 0)
+    if compiled is None:
+        compiled = available() and (work >= WORTH_COMPILING or not single)
+    code = kernel(compiled)
+    request = cluster.pools[0].copy.engine.request
+    state = build(cluster, first, longest, users, events)
+    if not compiled:
+        state = s.as_plain(state)
+    tally = Tally(limits or Limits(), request, keep)
+    feed = Feed(chain((first,), chunks), request, cached, len(first) if single else 0)
+    state, whole = _loop(code, state, feed, tally, users, progress)
+    start = float(first.arrival[0]) if not users else 0.0
+    return Run(tally, s.as_arrays(state), start, whole, compiled)
+
+
+@dataclass(slots=True)
+class Feed:
+    """Chunks of requests on their way into the kernel."""
+
+    chunks: Iterator[Requests]
+    request: float
+    cached: float
+    expected: int
+    given: int = 0
+    ahead: Requests | None = None
+    over: bool = False
+
+    def refill(self, state: s.State) -> s.State:
+        """Return the state with the next chunk; blocks of requests in flight are kept."""
+        chunk = self.ahead if self.ahead is not None else next(self.chunks)
+        self.ahead = next(self.chunks, None)
+        self.given += len(chunk)
+        count, block_tokens = len(chunk), s.read(state, "setup", "block_tokens")
+        offset, ids = np.zeros(count + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        if chunk.blocks is not None and block_tokens:
+            offset, ids = chunk.blocks[0], _held(state, scramble(chunk.blocks[1]))
+        hit = np.minimum((chunk.isl * self.cached).astype(np.int64), chunk.isl - 1)
+        coming = s.rows(
+            s.ComingRow,
+            count,
+            arrival=chunk.arrival + self.request,
+            isl=chunk.isl,
+            osl=chunk.osl,
+            session=chunk.session,
+            priority=np.clip(chunk.priority, 0, s.CLASSES - 1),
+            hit=hit if chunk.blocks is None else 0,
+            block=offset[:-1],
+            blocks=np.diff(offset),
+        )
+        s.write(state, "totals", "taken", s.read(state, "totals", "coming"))
+        s.write(state, "setup", "last", int(self.ahead is None))
+        if isinstance(state.slots, np.ndarray):
+            return state._replace(coming=coming, ids=ids)  # type: ignore[arg-type]
+        return state._replace(coming=s.plain("coming", coming), ids=ids.tolist())  # type: ignore[arg-type]
+
+
+def _held(state: s.State, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ids of a chunk with those of requests still in flight behind them, their places updated."""
+    flight = state.flight
+    used = set(range(len(state.slots))) - {int(slot) for slot in state.slots[: s.read(state, "totals", "free")]}
+    parts, at = [ids], len(ids)
+    for slot in sorted(used):
+        row: Any = flight[slot]
+        if isinstance(row, np.void):
+            start, count = int(row["block"]), int(row["blocks"])
+            row["block"] = at
+        else:
+            start, count = row.block, row.blocks
+            row.block = at
+        parts.append(np.asarray(state.ids[start : start + count], dtype=np.int64))
+        at += count
+    return np.concatenate(parts)
+
+
+def scramble(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ids with well-mixed low bits, one to one, non-negative (the finaliser of SplitMix64).
+
+    Reference: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    z = ids.astype(np.uint64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z & np.uint64(0x7FFF_FFFF_FFFF_FFFF)).astype(np.int64)
+
+
+def _loop(
+    code: Kernel,
+    state: s.State,
+    feed: Feed,
+    tally: Tally,
+    users: int,
+    progress: Callable[[str, float], None] | None,
+) -> tuple[s.State, bool]:
+    state = feed.refill(state)
+    try:
+        if users:
+            code.begin(state, min(users, feed.given))
+        while True:
+            reason = code.run(state)
+            tally.take(state.log, s.read(state, "totals", "logged"))
+            s.write(state, "totals", "logged", 0)
+            if reason == s.DONE:
+                return state, True
+            if reason == s.MORE_REQUESTS:
+                state = feed.refill(state)
+            elif reason == s.MORE_SLOTS:
+                state = grow(state)
+            elif progress is not None:
+                share = int(tally.ended.sum()) / feed.expected if feed.expected else 0.0
+                progress(f"{int(tally.ended.sum()):,} requests", min(share, 1.0))
+    except KeyboardInterrupt:
+        tally.take(state.log, s.read(state, "totals", "logged"))
+        return state, False
+
+
+def grow(state: s.State) -> s.State:
+    """Return the state with twice the slots for requests in flight."""
+    wide = s.as_arrays(state)
+    size = len(wide.slots)
+
+    def longer(array: Any) -> Any:
+        return np.concatenate([array, np.zeros_like(array)])
+
+    slots = longer(wide.slots)
+    slots[:size] = np.arange(2 * size - 1, size - 1, -1)
+    s.write(wide, "totals", "free", size)
+    wide = wide._replace(
+        flight=longer(wide.flight),
+        slots=slots,
+        later_at=longer(wide.later_at),
+        later_slot=longer(wide.later_slot),
+        log=longer(wide.log),
+    )
+    return wide if isinstance(state.slots, np.ndarray) else s.as_plain(wide)

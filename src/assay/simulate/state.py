@@ -1,0 +1,421 @@
+"""Everything the event kernel reads and writes.
+
+One source runs in two ways: as it stands, on lists of small objects, and compiled by numba, on arrays of
+records with the same field names. Both do the same operations in the same order, so results are the same
+bit for bit. That is why the kernel keeps to scalars, indices and records. Times are s, memory of the KV
+cache is counted in tokens.
+
+Words: a *unit* is what steps together: one replica (one of its pipeline microbatches, where it has stages).
+A *pool* is a set of equal units. A *slot* holds one request in flight; slots are reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+INFINITE = float("inf")
+
+#: What a unit is doing: nothing, decode steps, a step with prompt tokens.
+IDLE, DECODE, PROMPT = 0, 1, 2
+#: Health of a unit.
+OFF, UP, STARTING, DRAINING = 0, 1, 2, 3
+#: Where a request goes first, and where its cache is handed to.
+BOTH, PREFILL, DECODER = 0, 1, 2
+#: Routers.
+ROUND_ROBIN, LEAST_LOAD, PREFIX, SESSION = 0, 1, 2, 3
+#: How a request ended.
+COMPLETED, REJECTED, FAILED, UNSERVED = 0, 1, 2, 3
+#: Kinds of scripted events.
+DOWN, RECOVER, SLOW = 0, 1, 2
+#: Why the kernel returned.
+DONE, LOG_FULL, MORE_REQUESTS, MORE_SLOTS, PAUSED = 0, 1, 2, 3, 4
+#: Priorities that requests can have, 0 first.
+CLASSES = 4
+#: Bins an octave, first exponent and number of the histogram of gaps between tokens.
+GAP_BINS, GAP_LOW, GAPS = 64, -20, 2048
+
+
+@dataclass(slots=True)
+class Setup:
+    """What holds for the whole run.
+
+    Attributes:
+        router: code of the router; `slack`, `ratio`: when a prefix-aware one prefers the least loaded unit.
+        heap_size: places of a unit's heap.
+        block_tokens: tokens of a prefix block, 0 = no prefix cache.
+        tries, retry_after: how often and after which time requests of a failed unit are sent again.
+        most_waiting: waiting requests of a unit beyond which new ones are refused, 0 = never.
+        closed: users of a closed loop, 0 = arrivals as given.
+        longest: most tokens of a request.
+        last: whether the traffic at hand is the last.
+        tick, target, least, greatest, cold_start: autoscaling.
+        pause: events after which the kernel returns to show progress.
+    """
+
+    router: int
+    heap_size: int
+    block_tokens: int
+    tries: int
+    most_waiting: int
+    closed: int
+    longest: int
+    last: int
+    least: int
+    greatest: int
+    pause: int
+    slack: float
+    ratio: float
+    retry_after: float
+    tick: float
+    target: float
+    cold_start: float
+
+
+@dataclass(slots=True)
+class Totals:
+    """What changes with every event: counters, the clock, sums over time.
+
+    Attributes:
+        taken, coming: requests taken from earlier chunks of traffic, and from all.
+        free, later, fault, logged, samples: sizes of the stack of free slots, of the heap of requests that
+            turn up later, and places in faults, log and timeline.
+        turn, order: counters of the round robin and of admissions.
+        pending, pending_tail: requests that no unit can take now.
+        in_flight, waiting, running, ready: requests and units, now; `peak`: most requests in flight.
+        events, steps, mixed_steps, preempted, retried: events, decode steps, steps with prompts ...
+        prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
+            out, computed in vain or twice.
+        now, sample_at, sample_width, tick_at: s.
+        ready_seconds, ready_since: unit-seconds paid for.
+        batch_seconds, context_seconds, decode_busy, prompt_busy: integrals over the units' steps.
+    """
+
+    taken: int
+    coming: int
+    free: int
+    later: int
+    fault: int
+    logged: int
+    samples: int
+    turn: int
+    order: int
+    pending: int
+    pending_tail: int
+    in_flight: int
+    waiting: int
+    running: int
+    ready: int
+    peak: int
+    events: int
+    steps: int
+    mixed_steps: int
+    preempted: int
+    retried: int
+    prompt_tokens: int
+    hit_tokens: int
+    output_tokens: int
+    lost_tokens: int
+    now: float
+    sample_at: float
+    sample_width: float
+    tick_at: float
+    ready_seconds: float
+    ready_since: float
+    batch_seconds: float
+    context_seconds: float
+    decode_busy: float
+    prompt_busy: float
+
+
+@dataclass(slots=True)
+class PoolRow:
+    """Parameters of a pool: policy, memory, host, places of its tables (see `timetable`) and of its tree.
+
+    `width` tokens a decoding sequence takes of the budget, `yields` those it gains; `room` tokens of cache a
+    unit holds, `charge` those a sequence takes beyond its own.
+    """
+
+    role: int
+    first: int
+    units: int
+    mixes: int
+    budget: int
+    ranks: int
+    sequences: int
+    width: int
+    contexts: int
+    prompts: int
+    base: int
+    joint: int
+    prompt: int
+    experts: int
+    tree: int
+    leaves: int
+    blocks: int
+    buckets: int
+    yields: float
+    room: float
+    charge: float
+    reserve: float
+    watermark: float
+    host: float
+    host_sequence: float
+    link_latency: float
+    link_token: float
+
+
+@dataclass(slots=True)
+class UnitRow:
+    """State of a unit.
+
+    Attributes:
+        pool, health, kind: what it is, whether it serves, what it does.
+        began, planned: start and decode steps of its action; `steps`: decode steps so far.
+        count, prompting, waiting: sequences that decode, prompts under way, requests in its queues.
+        context: sum of the contexts that decode. `used`, `idle`: tokens of cache in use and kept for reuse.
+        future: tokens still to come of what is admitted. `peak`: most tokens in use.
+        load: requests sent to it and not ended. `served`: requests ended.
+        prompts, last: chain of prompts under way.
+        stall: s since the last decode step. `busy`: s of steps. `link`: when its link is free.
+        slow: factor on its step times.
+        oldest, newest, frees, first, table: its prefix cache.
+    """
+
+    pool: int
+    health: int
+    kind: int
+    planned: int
+    steps: int
+    count: int
+    prompting: int
+    waiting: int
+    served: int
+    prompts: int
+    last: int
+    oldest: int
+    newest: int
+    frees: int
+    first: int
+    table: int
+    load: int
+    began: float
+    slow: float
+    context: float
+    used: float
+    idle: float
+    future: float
+    peak: float
+    stall: float
+    busy: float
+    link: float
+
+
+@dataclass(slots=True)
+class FlightRow:
+    """State of a request in flight; lists are chained through `following`."""
+
+    number: int
+    isl: int
+    osl: int
+    made: int
+    left: int
+    chunk: int
+    end: int
+    block: int
+    blocks: int
+    pinned: int
+    hit: int
+    session: int
+    priority: int
+    order: int
+    tries: int
+    preempted: int
+    following: int
+    staged: int
+    arrival: float
+    base: float
+    first: float
+
+
+@dataclass(slots=True)
+class EntryRow:
+    """A block of a prefix cache: id, users, neighbours in order of use; `free` is a stack of free entries."""
+
+    key: int
+    users: int
+    older: int
+    newer: int
+    free: int
+
+
+class ComingRow(NamedTuple):
+    """A request to come."""
+
+    arrival: float
+    isl: int
+    osl: int
+    session: int
+    priority: int
+    hit: int
+    block: int
+    blocks: int
+
+
+@dataclass(slots=True)
+class LogRow:
+    """A request that ended."""
+
+    number: int
+    isl: int
+    osl: int
+    hit: int
+    unit: int
+    tries: int
+    preempted: int
+    status: int
+    arrival: float
+    first: float
+    end: float
+
+
+@dataclass(slots=True)
+class SampleRow:
+    """A sample of the whole cluster."""
+
+    waiting: int
+    running: int
+    ready: int
+    at: float
+    used: float
+
+
+class FaultRow(NamedTuple):
+    """A scripted event."""
+
+    at: float
+    unit: int
+    kind: int
+    factor: float
+
+
+class State(NamedTuple):
+    """All of it: records, then plain arrays (heaps, trees, queues, tables)."""
+
+    setup: Sequence[Setup]
+    totals: Sequence[Totals]
+    pools: Sequence[PoolRow]
+    units: Sequence[UnitRow]
+    flight: Sequence[FlightRow]
+    entries: Sequence[EntryRow]
+    coming: Sequence[ComingRow]
+    faults: Sequence[FaultRow]
+    log: Sequence[LogRow]
+    timeline: Sequence[SampleRow]
+    table: Floats
+    node: Floats
+    until: Floats
+    clock: Ints
+    weight: Floats
+    balance: Ints
+    ends: Ints
+    heap: Ints
+    head: Ints
+    tail: Ints
+    slots: Ints
+    later_at: Floats
+    later_slot: Ints
+    bucket: Ints
+    seen: Ints
+    owner: Ints
+    ids: Ints
+    gaps: Ints
+
+
+#: Field of `State` -> class of its records.
+RECORDS: dict[str, Any] = {
+    "setup": Setup,
+    "totals": Totals,
+    "pools": PoolRow,
+    "units": UnitRow,
+    "flight": FlightRow,
+    "entries": EntryRow,
+    "coming": ComingRow,
+    "faults": FaultRow,
+    "log": LogRow,
+    "timeline": SampleRow,
+}
+
+
+def kinds(row: Any) -> np.dtype[Any]:
+    """Return the record type of a row class."""
+    if hasattr(row, "_fields"):
+        notes = {name: row.__annotations__[name] for name in row._fields}
+    else:
+        notes = {item.name: item.type for item in fields(row)}
+    words = {name: getattr(note, "__forward_arg__", note) for name, note in notes.items()}
+    return np.dtype([(name, "f8" if word == "float" else "i8") for name, word in words.items()], align=True)
+
+
+def rows(row: Any, count: int, **columns: Any) -> NDArray[Any]:
+    """Return `count` records of a row class, zero but for the columns given."""
+    made = np.zeros(count, dtype=kinds(row))
+    for name, values in columns.items():
+        made[name] = values
+    return made
+
+
+def plain(name: str, array: NDArray[Any]) -> list[Any]:
+    """Return a field of `State` as plain Python has it: a list of objects or of numbers."""
+    row = RECORDS.get(name)
+    if row is None:
+        return list(array.tolist())
+    return [row(*item) for item in array.tolist()]
+
+
+def packed(name: str, items: Any) -> NDArray[Any]:
+    """Return a field of `State` as an array, whatever form it has."""
+    if isinstance(items, np.ndarray):
+        return items
+    row = RECORDS.get(name)
+    if row is None:
+        return np.array(items, dtype=np.float64 if name in FLOATS else np.int64)
+    kind = kinds(row)
+    names = kind.names or ()
+    return np.array([tuple(getattr(item, field) for field in names) for item in items], dtype=kind)
+
+
+#: Plain arrays of real numbers in `State`.
+FLOATS = ("table", "node", "until", "weight", "later_at")
+
+
+def as_plain(state: State) -> State:
+    """Return the state in the form plain Python runs on."""
+    return State(*(plain(name, item) for name, item in zip(State._fields, state, strict=True)))
+
+
+def as_arrays(state: State) -> State:
+    """Return the state in arrays."""
+    return State(*(packed(name, item) for name, item in zip(State._fields, state, strict=True)))  # type: ignore[arg-type]
+
+
+def read(state: State, field: str, name: str) -> Any:
+    """Return one number of a record that there is only one of, `setup` or `totals`, in either form."""
+    items: Any = getattr(state, field)
+    return items[name][0].item() if isinstance(items, np.ndarray) else getattr(items[0], name)
+
+
+def write(state: State, field: str, name: str, value: float) -> None:
+    """Set one number of `setup` or `totals`, in either form."""
+    items: Any = getattr(state, field)
+    if isinstance(items, np.ndarray):
+        items[name][0] = value
+    else:
+        setattr(items[0], name, value)
