@@ -138,6 +138,33 @@ def kimi_sweep(batches: int = 240) -> Callable[[], int]:
     return once
 
 
+def pair_sweep(batches: int = 96) -> Callable[[], int]:
+    """Return a search of disaggregated deployments of DeepSeek-R1 over the layouts of a GB200 NVL72.
+
+    One point is a prefill layout, a decode layout, whole counts of both and a batch, with its queue. Steps
+    of all layouts are timed each time, and no layout is dropped beforehand.
+    """
+    from assay.catalogue.load import catalogue
+    from assay.engine.models import model
+    from assay.engine.overheads import engine
+    from assay.plan.disaggregate import pairs, sides
+    from assay.plan.predict import skew
+    from assay.plan.space import layouts, shape
+    from assay.plan.sweep import Lengths, sweep
+
+    deepseek, _ = model("deepseek-r1")
+    system = catalogue().system("gb200-nvl72")
+    legal = tuple(layouts(shape(deepseek.architecture), system))
+    lengths = Lengths(2048, 512, 0.0)
+    found = sweep(deepseek, system, legal, "native", "fp8", engine(), lengths, skew(), concurrency=1)
+
+    def once() -> int:
+        both = sides(found, found, engine(), system.max_chips, batches=batches, thin=False)
+        return 0 if both is None else int(pairs(both, system.max_chips).valid.size)
+
+    return once
+
+
 def page(runs: int) -> str:
     """Measure everything and return the page."""
     lines = [
@@ -157,6 +184,13 @@ def page(runs: int) -> str:
         f"Sweep of Kimi K2 over the layouts of an HGX H200, {points:,} steady states a call: "
         f"**{rate:,.0f} operating points per CPU second**, sharding included, on one core (budget 1,000,000)."
     )
+    search = pair_sweep()
+    rate, points = points_per_second(search), search()
+    lines += [
+        "",
+        f"Disaggregated deployments of DeepSeek-R1 on a GB200 NVL72, {points:,} pairs of layouts, counts and "
+        f"batches a call: **{rate:,.0f} pairs per CPU second** on one core (budget 300,000).",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -35,8 +35,15 @@ def test_they_are_sorted_with_everything_they_own() -> None:
     assert found.blocks[0].tolist() == [0, 3, 3, 5]
     assert found.blocks[1].tolist() == [10, 11, 12, 10, 11]
     assert (len(found), found.span) == (3, 2.0)
-    dtypes = [found.arrival, found.isl, found.osl, found.session, found.turn, found.priority]
-    assert [str(column.dtype) for column in dtypes] == ["float64", "int64", "int64", "int64", "int32", "int8"]
+    names = ("arrival", "isl", "osl", "session", "turn", "priority")
+    assert [str(getattr(found, name).dtype) for name in names] == [
+        "float64",
+        "int64",
+        "int64",
+        "int64",
+        "int32",
+        "int8",
+    ]
 
 
 def test_ties_keep_their_order() -> None:
@@ -79,9 +86,7 @@ def test_longer_prompts_reuse_the_same_share(factor: float) -> None:
         for row, (size, common) in enumerate(zip(counts, shared, strict=True))
     ]
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    found = requests(
-        np.arange(200.0), counts * 64, 1, blocks=(offsets, np.concatenate(ids)), block_tokens=64
-    )
+    found = requests(np.arange(200.0), counts * 64, 1, blocks=(offsets, np.concatenate(ids)), block_tokens=64)
     before, after = hit_curve(found), hit_curve(found.scaled(isl=factor))
     assert before is not None
     assert after is not None

@@ -115,7 +115,9 @@ def test_lognormal_lengths_have_mean_and_spread() -> None:
     assert drawn.std() / drawn.mean() == pytest.approx(1.5, rel=0.05)
 
 
-@pytest.mark.parametrize("name", [name for name in workloads() if "percentiles" in workload(name).facts["isl"]])
+@pytest.mark.parametrize(
+    "name", [name for name in workloads() if "percentiles" in workload(name).facts["isl"]]
+)
 @pytest.mark.parametrize("side", ["isl", "osl"])
 def test_published_percentiles_and_means_come_back(name: str, side: str) -> None:
     fact = workload(name).facts[side]
@@ -189,7 +191,7 @@ def test_sessions_with_spread_keep_their_means() -> None:
 def test_published_sessions_of_agents() -> None:
     kind = sessions.shape("agentic")
     assert (kind.turns, kind.first, kind.growth) == (33, 12_000, 2242)
-    made = sessions.sessions(kind, 0.1, 100, ttft=1.0, tpot=0.02)
+    made = sessions.sessions(kind, 0.1, 30, ttft=1.0, tpot=0.02)
     curve = hit_curve(made.requests)
     assert curve is not None
     assert curve.infinite == pytest.approx(0.942, abs=0.01)  # published: 94.2 %

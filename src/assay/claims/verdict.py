@@ -61,7 +61,8 @@ class Verdict:
     Attributes:
         word: one of `WORDS_OF_VERDICT`.
         sentence: why and where, in words.
-        best, median: greatest and median central factor over the conditions; NaN where there is none.
+        best, median: greatest and median central factor over the conditions with a finite interval; NaN
+            where there is none.
         regions: where it holds at the centre.
         missing: the fact that is missing, "" if none.
     """
@@ -169,13 +170,23 @@ def judge(claim: Claim, grid: Grid, evidence: Sequence[Measured]) -> Verdict:
     """Return the verdict of a factor of performance; a measurement of the same conditions comes first."""
     if claim.metric == "interactivity":
         return _speed(claim, grid)
-    values = grid.value[grid.comparable & (grid.value > 0)]
+    values = grid.value[bounded(grid)]
     figures = (float(values.max()), float(np.median(values))) if values.size else (math.nan, math.nan)
     stated = claim.stated.get("interactivity")
     at_stated = [item for item in evidence if item.same and stated and _near(item.speed, stated)]
     if at_stated:
         return _measured(claim, at_stated, figures, regions(grid, claim.factor))
     return _predicted(claim, grid, [item for item in evidence if item.same], figures)
+
+
+def bounded(grid: Grid) -> NDArray[np.bool_]:
+    """Return the cells that both sides reach with a finite interval; all comparable ones if there is none.
+
+    Near the baseline's fastest user its throughput falls to nothing and the ratio says little.
+    """
+    usable = grid.comparable & (grid.value > 0)
+    finite = usable & np.isfinite(grid.high)
+    return finite if finite.any() else usable
 
 
 def _predicted(claim: Claim, grid: Grid, same: Sequence[Measured], figures: tuple[float, float]) -> Verdict:
@@ -260,7 +271,7 @@ def _measurements(confirmed: Sequence[Measured], denied: Sequence[Measured]) -> 
 
 
 def _top(grid: Grid) -> str:
-    usable = np.where(grid.comparable, grid.value, -1.0)
+    usable = np.where(bounded(grid), grid.value, -1.0)
     place = np.unravel_index(int(np.argmax(usable)), usable.shape)
     span = span_of(float(grid.low[place]), float(grid.high[place]))
     return (

@@ -31,8 +31,12 @@ VERBS = {
         "Show a system: its chip, its network, every fact with its source.",
     ),
     "list": ("assay.cli.listing:listing", "List models, chips, systems, prices or workloads."),
-    "claims": ("assay.cli.claims:claims", "Check published claims: where a factor holds, and what it comes from."),
+    "claims": (
+        "assay.cli.claims:claims",
+        "Check published claims: where a factor holds, and what it comes from.",
+    ),
     "coverage": ("assay.cli.coverage:coverage", "Show which model runs where: measured, predicted, or not."),
+    "simulate": ("assay.cli.simulate:simulate", "Replay traffic through a deployment, request by request."),
     "trace": ("assay.cli.trace:trace", "Read a trace of requests: rate, lengths, bursts, reuse, bad rows."),
     "check": ("assay.cli.check:check", "Check the facts, your own included."),
 }

@@ -32,6 +32,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
     weights: Name | None = None,
     kv: Name | None = None,
     engine: Name | None = None,
+    prefill_on: Name | None = None,
+    speculation: Literal["none", "mtp"] = "none",
     price: Literal["own", "contract", "list", "spot"] = "list",
     facts: Facts = (),
     out: Name | None = None,
@@ -43,13 +45,16 @@ def emit(  # noqa: PLR0913 - one argument a flag
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
         on: system.
-        layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2.
+        layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2; or of a prefill and a
+            decode pool with their replicas: 4xtp4+1xdep32.
         target: vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
         concurrency: requests in flight.
         rate: requests per second, instead of a concurrency.
         weights: weight format: native, bf16, fp8, fp4, int4.
         kv: KV cache format: bf16, fp8.
         engine: serving engine that a cluster target starts: vllm, sglang, trtllm.
+        prefill_on: system of the prefill pool, where the layout has one; the same system without it.
+        speculation: whether to draft tokens.
         price: which prices count.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         out: folder to write the files into, instead of standard output.
@@ -71,6 +76,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
         kv=kv,
         engine=engine or (target if target in ("vllm", "sglang", "trtllm") else None),
         price=price,
+        prefill_platform=prefill_on,
+        speculation=speculation,
     )
     from assay.plan import estimate as predict
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from assay.cli.flags import Count, Facts, Lengths, Limit, Name, Names, Rate
+from assay.cli.flags import Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
 from assay.cli.question import ask
 from assay.errors import BadInput
-from assay.plan.why import why
+from assay.plan.why import Why, why
 
 _USUAL = Lengths()
+_WAYS = Ways()
+_STACK = Stack()
 
 
 def explain(  # noqa: PLR0913 - one argument a flag
@@ -26,11 +28,8 @@ def explain(  # noqa: PLR0913 - one argument a flag
     chips: Count | None = None,
     objective: Literal["cost", "throughput", "latency", "energy"] = "cost",
     price: Literal["own", "contract", "list", "spot"] = "list",
-    engine: Name | None = None,
-    weights: Name | None = None,
-    kv: Name | None = None,
-    serving: Literal["aggregated", "disaggregated", "both"] = "both",
-    speculation: Literal["none", "mtp", "auto"] = "none",
+    stack: Stack = _STACK,
+    ways: Ways = _WAYS,
     facts: Facts = (),
     json: bool = False,
 ) -> int:
@@ -47,11 +46,8 @@ def explain(  # noqa: PLR0913 - one argument a flag
         chips: greatest number of chips in one replica.
         objective: what rows are ranked by.
         price: which prices count.
-        engine: serving engine: vllm, sglang, trtllm.
-        weights: weight format: native, bf16, fp8, fp4, int4.
-        kv: KV cache format: bf16, fp8.
-        serving: whether replicas prefill and decode together, in two pools, or what is better.
-        speculation: draft tokens: never, always, or where it helps.
+        stack: engine and number formats.
+        ways: how the model may be served.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         json: write the answer as JSON, with the reasons under `why`.
     """
@@ -69,20 +65,21 @@ def explain(  # noqa: PLR0913 - one argument a flag
         chips=chips,
         objective=objective,
         price=price,
-        engine=engine,
-        weights=weights,
-        kv=kv,
-        serving=serving,
-        speculation=speculation,
+        **stack.given(),
+        **ways.given(),
     )
-    found = why(question, facts=facts)
+    show(why(question, facts=facts), json=json)
+    return 0
+
+
+def show(found: Why, *, json: bool) -> None:
+    """Print why a deployment won, as a page or as JSON."""
     if json:
         from assay.report.export import write_json
 
         write_json(found.json(), sys.stdout)
-        return 0
-    from assay.report.terminal import put
-    from assay.report.why import why_page
+    else:
+        from assay.report.terminal import put
+        from assay.report.why import why_page
 
-    put(why_page(found.answer, found.json()["why"]))
-    return 0
+        put(why_page(found.answer, found.json()["why"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
@@ -138,3 +138,67 @@ class Lengths:
     isl: Tokens | None = None
     osl: Tokens | None = None
     cached: Share | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Ways:
+    """How the model may be served.
+
+    Attributes:
+        serving: whether replicas prefill and decode together, in two pools, or whichever is better.
+        prefill_on: system of the prefill pool of disaggregated deployments; without it the same platform.
+        speculation: draft tokens: never, always, or where it helps.
+    """
+
+    serving: Literal["aggregated", "disaggregated", "both"] = "both"
+    prefill_on: Name | None = None
+    speculation: Literal["none", "mtp", "auto"] = "none"
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the question."""
+        return {
+            "serving": self.serving,
+            "prefill_platform": self.prefill_on,
+            "speculation": self.speculation,
+        }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Caps:
+    """What the whole deployment may take.
+
+    Attributes:
+        power: provisioned power of all chips at most: 100kW.
+        budget: cost at most: 250 USD/h.
+        spare: nodes that may fail while rate and limits still hold.
+    """
+
+    power: Watts | None = None
+    budget: Dollars | None = None
+    spare: Spare = 0
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the question."""
+        return {"power": self.power, "budget": self.budget, "spare": self.spare}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Stack:
+    """Engine and number formats; each is chosen where it is not stated.
+
+    Attributes:
+        engine: serving engine: vllm, sglang, trtllm.
+        weights: weight format: native, bf16, fp8, fp4, int4.
+        kv: KV cache format: bf16, fp8.
+    """
+
+    engine: Name | None = None
+    weights: Name | None = None
+    kv: Name | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the question."""
+        return {"engine": self.engine, "weights": self.weights, "kv": self.kv}

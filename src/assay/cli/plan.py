@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Count, Dollars, Facts, Lengths, Limit, Name, Names, Rate, Spare, Watts
+from assay.cli.flags import Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
@@ -16,6 +16,9 @@ from assay.report.panels import shortfall
 from assay.study.answer import Answer
 
 _USUAL = Lengths()
+_WAYS = Ways()
+_STACK = Stack()
+_CAPS = Caps()
 
 
 def plan(  # noqa: PLR0913 - one argument a flag
@@ -31,15 +34,9 @@ def plan(  # noqa: PLR0913 - one argument a flag
     chips: Count | None = None,
     objective: Literal["cost", "throughput", "latency", "energy"] = "cost",
     price: Literal["own", "contract", "list", "spot"] = "list",
-    engine: Name | None = None,
-    weights: Name | None = None,
-    kv: Name | None = None,
-    serving: Literal["aggregated", "disaggregated", "both"] = "both",
-    prefill_on: Name | None = None,
-    speculation: Literal["none", "mtp", "auto"] = "none",
-    power: Watts | None = None,
-    budget: Dollars | None = None,
-    spare: Spare = 0,
+    stack: Stack = _STACK,
+    ways: Ways = _WAYS,
+    caps: Caps = _CAPS,
     top: Count = 1,
     facts: Facts = (),
     json: bool = False,
@@ -59,15 +56,9 @@ def plan(  # noqa: PLR0913 - one argument a flag
         chips: greatest number of chips in one replica.
         objective: what rows are ranked by.
         price: which prices count.
-        engine: serving engine: vllm, sglang, trtllm.
-        weights: weight format: native, bf16, fp8, fp4, int4.
-        kv: KV cache format: bf16, fp8.
-        serving: whether replicas prefill and decode together, in two pools, or what is better.
-        prefill_on: system of the prefill pool of disaggregated deployments; the same platform without it.
-        speculation: draft tokens: never, always, or where it helps.
-        power: provisioned power of all chips at most: 100kW.
-        budget: USD per hour at most: 250 USD/h.
-        spare: nodes that may fail while rate and limits still hold.
+        stack: engine and number formats.
+        ways: how the model may be served.
+        caps: what the whole deployment may take.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         json: write the answer as JSON.
@@ -89,16 +80,10 @@ def plan(  # noqa: PLR0913 - one argument a flag
         chips=chips,
         objective=objective,
         price=price,
-        engine=engine,
-        weights=weights,
-        kv=kv,
-        serving=serving,
-        prefill_platform=prefill_on,
-        speculation=speculation,
-        power=power,
-        budget=budget,
-        spare=spare,
         top=top,
+        **stack.given(),
+        **ways.given(),
+        **caps.given(),
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)

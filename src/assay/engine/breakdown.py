@@ -15,9 +15,9 @@ from assay.engine.step import (
     Step,
     Tokens,
     draft_seconds,
-    hidden_seconds,
     kernel_times,
     message_times,
+    messages,
     tokens_of,
 )
 
@@ -89,8 +89,8 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
         if local[1] is not None and local[2] is not None:
             rows = rows + local[1] * item.rows[1] + local[2] * item.rows[2]
         sent = sent + rows * item.message.row_bytes * item.message.launches
-    if isinstance(step.overlap, np.ndarray):
-        link = link - hidden_seconds(step, local, memory + compute + step.overhead)
+    if (exchange := messages(step, local)[1]) is not None:
+        link = link - step.overlap * np.minimum(exchange, memory + compute + step.overhead)
     # in-network reduction and multicast let a payload cross a link once where a ring sends it twice
     links = max(step.system.link_bandwidth, step.system.nic_bandwidth or 0.0)
     wire = sent / 2 / links if links > 0 else zero
@@ -167,9 +167,9 @@ def explain(step: Step, batch: Batch, phase: str) -> list[dict[str, Any]]:
         )
     spent = ((item.message, float(message_times(item, local)[0, 0])) for item in step.traffic)
     rows.extend(_link_row(message.name, message.op, phase, each) for message, each in spent if each > 0)
-    if isinstance(step.overlap, np.ndarray):
-        busy = np.array([[sum(row["seconds"] for row in rows if row["bound"] != "link")]]) + step.overhead
-        _hide(rows, float(hidden_seconds(step, local, busy)[0, 0]))
+    if (exchange := messages(step, local)[1]) is not None:
+        busy = sum(row["seconds"] for row in rows if row["bound"] != "link") + step.overhead
+        _hide(rows, float(np.ravel(step.overlap * np.minimum(exchange, busy))[0]))
     if (drafts := float(np.ravel(draft_seconds(step, batch))[0])) > 0:
         rows.append(_link_row("draft passes", "draft", phase, drafts) | {"bound": "draft"})
     rows.append(

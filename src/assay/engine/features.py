@@ -67,11 +67,23 @@ _POINT = (
     "undated",
 )
 
+_MODEL = (
+    "log layers",
+    "log hidden",
+    "log experts",
+    "log topk",
+    "experts share",
+    "latent share",
+    "recurrent share",
+    "sparse share",
+    "window share",
+)
+_LATENT, _RECURRENT = ("mla", "dsa", "v4"), ("gdn", "kda", "mamba2", "lightning")
 _STEP_PARTS = ("memory", "compute", "link", "overhead")
 _PROMPT_PARTS = ("compute", "link", "overhead")
 
 #: Names of the columns of `numbers`.
-NAMES = (*_POINT, *_SETTING, *_TERMS)
+NAMES = (*_POINT, *_SETTING, *_MODEL, *_TERMS)
 
 
 @cache
@@ -122,7 +134,9 @@ def numbers(conditions: Conditions, raw: Predictions) -> Floats:
         conditions: n points.
         raw: their uncorrected predictions, with `terms`.
     """
-    settings = np.array([_setting(item) for item in conditions.settings]).reshape(-1, len(_SETTING))
+    width = len(_SETTING) + len(_MODEL)
+    settings = np.array([_setting(item) + _model(item.model) for item in conditions.settings])
+    settings = settings.reshape(-1, width)
     return np.hstack([_point(conditions), settings[conditions.setting], _terms(conditions, raw)])
 
 
@@ -179,6 +193,30 @@ def _setting(setting: Setting) -> tuple[float, ...]:
         np.log(max(system.domain, 1)),
         float(chip is not None and chip.memory_kind == "sram"),
         float(layout is None),
+    )
+
+
+@cache
+def _model(name: str) -> tuple[float, ...]:
+    """Return the shape of a model: what its layers are, whatever its name."""
+    shape = catalogue().model(name).architecture
+    layers = {"latent": 0.0, "recurrent": 0.0, "sparse": 0.0, "window": 0.0, "experts": 0.0}
+    experts = topk = 0.0
+    for count, mixer, feed in shape["schedule"]:
+        attn, ffn = shape["attn"].get(mixer, {}), shape["ffn"].get(feed, {})
+        layers["latent"] += count * (attn.get("type") in _LATENT)
+        layers["recurrent"] += count * (attn.get("type") in _RECURRENT)
+        layers["sparse"] += count * ("indexer" in attn or "block_index" in attn)
+        layers["window"] += count * ("window" in attn)
+        layers["experts"] += count * (ffn.get("type") == "moe")
+        experts, topk = max(experts, ffn.get("n_routed", 0.0)), max(topk, ffn.get("topk", 0.0))
+    total = float(shape["num_layers"])
+    return (
+        np.log(total),
+        np.log(shape["hidden"]),
+        np.log1p(experts),
+        np.log1p(topk),
+        *(min(layers[kind] / total, 1.0) for kind in ("experts", "latent", "recurrent", "sparse", "window")),
     )
 
 

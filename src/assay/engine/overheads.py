@@ -44,7 +44,9 @@ def engine(name: str = "") -> Engine:
     Raises:
         UnknownName: no such engine in `data/engines`.
     """
-    table: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = catalogue().table("engines/engines")
+    table: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = catalogue().table(
+        "engines/engines"
+    )
     entries = table["engines"]
     key = name or "generic"
     if key not in entries:

@@ -117,11 +117,12 @@ class Prompting:
 
         Those that arrive during a step form the next one: `k = rate (once + k more)`.
         """
+        wanted = np.asarray(rate, dtype=np.float64)
         span = np.maximum(self.most - 1.0, 1e-9)
         more = np.where(self.most > 1.0, (self.full - self.single) / span, 0.0)
         once = self.single - more
-        free = np.maximum(1.0 - rate * more, 1e-9)
-        count = np.clip(rate * once / free, 1.0, self.most)
+        free = np.maximum(1.0 - wanted * more, 1e-9)
+        count = np.clip(wanted * once / free, 1.0, self.most)
         return np.asarray(once + count * more)
 
 
@@ -144,10 +145,10 @@ def prompt_seconds(step: Step, engine: Engine, prompts: ArrayLike = 1.0) -> Arra
     """
     fresh = step.workload.fresh
     chunks = np.ceil(fresh / engine.budget)
-    size = fresh / chunks * prompts
+    size = fresh / chunks * np.asarray(prompts, dtype=np.float64)
     groups = step.table.degrees.dp[:, None]
     zero = np.zeros_like(groups)
-    ended = np.asarray(prompts) / chunks
+    ended = np.asarray(prompts, dtype=np.float64) / chunks
     batch = Batch(zero, zero, size, size * groups, ended, ended * groups)
     return np.asarray(chunks * (seconds(step, batch) + engine.gap))
 
@@ -179,7 +180,9 @@ def wait(service: ArrayLike, servers: ArrayLike, load: ArrayLike, variation: flo
     power = np.sqrt(2.0 * (many + 1.0)) - 1.0
     with np.errstate(divide="ignore"):
         queue = np.exp(power * np.log(used)) / np.maximum(1.0 - used, 1e-12)
-    return np.where(used < 1.0, queue * (np.asarray(service) * (variation / 2.0) / many), np.inf)
+    return np.where(
+        used < 1.0, queue * (np.asarray(service, dtype=np.float64) * (variation / 2.0) / many), np.inf
+    )
 
 
 def crossing(prefill: Table, decode: Table, systems: tuple[System, System], context: ArrayLike) -> Crossing:
@@ -256,8 +259,9 @@ def matched(
     """
     latency, busy, lanes = (np.asarray(item, dtype=np.float64) for item in handover)
     step_time = np.asarray(tpot, dtype=np.float64)
-    rate = np.asarray(batch, dtype=np.float64) / (osl * step_time)
-    servers = prefill_replicas * steps.servers
+    length = np.asarray(osl, dtype=np.float64)
+    rate = np.asarray(batch, dtype=np.float64) / (length * step_time)
+    servers = np.asarray(prefill_replicas, dtype=np.float64) * steps.servers
     load = rate * steps.each / servers
     service = steps.step(rate / servers)
     queue = wait(steps.each, servers, load, variation)
@@ -271,7 +275,7 @@ def matched(
         ttft=ttft,
         queue=queue,
         load=np.maximum(load, link_load),
-        users=rate * (ttft + step_time * np.maximum(np.asarray(osl) - 1.0, 0.0)),
+        users=rate * (ttft + step_time * np.maximum(length - 1.0, 0.0)),
     )
 
 
@@ -309,8 +313,10 @@ def closed_split(  # noqa: PLR0913 - two pools, each with its counts
     steps = prompting(prefill, engine)
     servers = prefill_replicas * steps.servers
     fastest = servers / steps.each
-    batch = np.minimum(total, capacity)
-    yields = decode.workload.yields
+    most = np.asarray(capacity, dtype=np.float64)
+    crossing_time = np.asarray(transfer, dtype=np.float64)
+    batch = np.minimum(total, most)
+    yields = np.asarray(decode.workload.yields, dtype=np.float64)
     for _ in range(rounds):
         step_time = decode_seconds(decode, engine, batch / decode_replicas)
         tpot = step_time / yields
@@ -318,12 +324,12 @@ def closed_split(  # noqa: PLR0913 - two pools, each with its counts
         load = rate / fastest
         service = steps.step(rate / servers)
         queue = wait(steps.each, servers, load)
-        first = engine.request + queue + service + transfer + step_time
-        target = np.minimum(np.minimum(total - rate * first, capacity), fastest * SATURATED * osl * tpot)
+        first = engine.request + queue + service + crossing_time + step_time
+        target = np.minimum(np.minimum(total - rate * first, most), fastest * SATURATED * osl * tpot)
         batch = np.sqrt(batch * np.maximum(target, 1e-3))
     held = np.maximum(total / rate - first - osl * tpot, 0.0)
     ttft = first + held
-    wave = np.minimum(total / requests, 1.0)
+    wave = np.minimum(total / np.asarray(requests, dtype=np.float64), 1.0)
     extra = wave * np.maximum(total / servers * steps.each / 2.0 - queue - held, 0.0)
     return Steady(
         batch=batch,

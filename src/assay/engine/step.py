@@ -141,7 +141,7 @@ class Step:
     overlap: Array | float = 0.0
 
     def take(self, rows: NDArray[np.intp]) -> Step:
-        """Return the step of the layouts at `rows`, for a closer look at single points."""
+        """Return the step of the layouts at `rows`."""
         return replace(
             self,
             table=self.table.take(rows),
@@ -213,7 +213,7 @@ def compile_step(
     linear = _sum([cost for cost in costs if not cost.arithmetic], np.zeros_like(overhead))
     # two batches take turns where experts are spread over the NICs, as DeepEP-type engines do
     far = (table.degrees.ep > system.domain)[:, None]
-    overlap = far * overlap_share() if np.any(far) else 0.0
+    overlap = np.asarray(far * overlap_share(), dtype=np.float64) if np.any(far) else 0.0
     return Step(table, system, workload, costs, traffic, overhead, skew, joined, linear, drafting, overlap)
 
 
@@ -243,7 +243,9 @@ def _cost(kernel: Kernel, table: Table, system: System, workload: Workload) -> C
     compute[1] = compute[1] + operator.prefill_rows * kernel.prefix_flops * prefix
     memory = [n * kernel.row_bytes for n in rows]
     if operator.decode_rows:
-        memory[0] = memory[0] + per_token * (kernel.cache_bytes * decoding + kernel.state_bytes)
+        # a recurrent state is read once, and written for every draft that may be rejected
+        copies = 1.0 + workload.drafts / 2.0
+        memory[0] = memory[0] + per_token * (kernel.cache_bytes * decoding + copies * kernel.state_bytes)
     return Cost(
         kernel=kernel,
         rates=rate,
@@ -311,11 +313,10 @@ def seconds(step: Step, batch: Batch) -> Array:
         memory = memory * memory
         total = total + np.sqrt(np.sqrt(compute * compute + memory * memory))
     total = total * step.table.uneven[:, None]
-    busy = total
-    for item in step.traffic:
-        total = total + message_times(item, local)
-    if isinstance(step.overlap, np.ndarray):
-        total = total - hidden_seconds(step, local, busy)
+    sent, exchange = messages(step, local)
+    if exchange is not None:
+        total = total - step.overlap * np.minimum(exchange, total)
+    total = total + sent
     if step.drafter is not None:
         total = total + draft_seconds(step, batch)
     return np.asarray(total)
@@ -325,31 +326,24 @@ def draft_seconds(step: Step, batch: Batch) -> Array:
     """Return the time of the draft passes before a speculative step, s, (L, N); none without drafts."""
     if step.drafter is None:
         return np.zeros_like(step.overhead)
-    each = seconds(step.drafter, Batch(batch.decode, batch.decode_stage))
-    return np.asarray(step.workload.drafts * each)
+    return step.workload.drafts * seconds(step.drafter, Batch(batch.decode, batch.decode_stage))
 
 
-def hidden_seconds(step: Step, tokens: Tokens, busy: Array) -> Array:
-    """Return the part of the expert exchange that runs behind the kernels of another half batch, s.
+def messages(step: Step, tokens: Tokens) -> tuple[Array, Array | None]:
+    """Return s of all messages, and of what two-batch overlap may hide: None where nothing overlaps.
 
-    Two-batch overlap hides at most what there is of either, and of the exchange only what grows with the
-    batch, not its latencies: `overlap x min(exchange, kernels)`.
-
-    Args:
-        step: the compiled step.
-        tokens: what it carries, of the busiest attention-DP group.
-        busy: s of its kernels.
+    The two halves of a batch take turns, so that the expert exchange of one runs behind the kernels of the
+    other. Of the exchange only what grows with the batch can hide, not its latencies:
+    `hidden = overlap x min(exchange, kernels)`.
     """
-    decode, prompt, finished = tokens
-    exchange = np.zeros_like(busy)
+    total, exchange = np.zeros_like(step.overhead), np.zeros_like(step.overhead)
+    overlapped = isinstance(step.overlap, np.ndarray)
     for item in step.traffic:
-        if item.message.op not in ("dispatch", "combine"):
-            continue
-        rows: Array = decode * item.rows[0]
-        if prompt is not None and finished is not None:
-            rows = rows + prompt * item.rows[1] + finished * item.rows[2]
-        exchange = exchange + rows * np.min(item.seconds_per_row, axis=0)
-    return np.asarray(step.overlap * np.minimum(exchange, busy))
+        spent = message_times(item, tokens)
+        total = total + spent
+        if overlapped and item.message.op in ("dispatch", "combine"):
+            exchange = exchange + (spent - item.latency[0])
+    return total, exchange if overlapped else None
 
 
 def overlap_share() -> float:

@@ -193,21 +193,21 @@ def fixed(
     rate: float | None = None,
     concurrency: float | None = None,
 ) -> Pairs:
-    """Evaluate every pair of layouts with stated counts at a stated load; R is the number of ratios.
+    """Evaluate every pair of layouts with stated counts; R is the number of ratios.
 
     Args:
         both: the two sides.
         limit: greatest number of chips of a deployment.
         ratios: prefill and decode replicas.
-        rate: requests/s of the deployment.
-        concurrency: requests in flight in it, instead of a rate.
+        rate: requests/s of the deployment; the batch follows (N becomes 1).
+        concurrency: requests in flight in it, instead of a rate; neither = every batch.
     """
     counts = np.array(ratios, dtype=np.float64).T
     tpot, batch = both.state.tpot[None, :, None, :], both.state.batch[None, :, None, :]
     found = _evaluate(both, limit, (counts[0][:, None], counts[1][:, None]), tpot, batch)
     if concurrency is not None:
         return _at_load(found, found.users, concurrency, closed=True)
-    return _at_load(found, found.rate, rate or 0.0, closed=False)
+    return found if rate is None else _at_load(found, found.rate, rate, closed=False)
 
 
 def _around(need: Floats) -> tuple[Floats, Floats]:
@@ -280,8 +280,8 @@ def _at_load(found: Pairs, carried: Floats, wanted: float, *, closed: bool) -> P
         closed: whether users ask again as soon as they are answered.
     """
     inside = np.where(found.valid, carried, np.inf)
-    most = np.maximum(found.valid.sum(axis=-1)[..., None] - 1, 0)
-    after = np.minimum((inside < wanted).sum(axis=-1)[..., None], most)
+    most = np.maximum(np.sum(found.valid, axis=-1, keepdims=True) - 1, 0)
+    after = np.minimum(np.sum(inside < wanted, axis=-1, keepdims=True), most)
     before = np.minimum(np.maximum(after - 1, 0), after)
 
     def at(array: Floats, place: NDArray[np.intp]) -> Floats:
@@ -302,11 +302,11 @@ def _at_load(found: Pairs, carried: Floats, wanted: float, *, closed: bool) -> P
         idle = np.where(before == after, np.minimum(wanted / low, 1.0), 1.0)
         held = np.maximum(wanted - high, 0.0)
         late = held / made["rate"] if closed else np.where(held > 0.005 * wanted, np.inf, 0.0)
-    made |= {name: made[name] * idle for name in ("rate", "batch", "users")}
-    made |= {name: made[name] + late for name in ("ttft", "queue")}
+        made |= {name: made[name] * idle for name in ("rate", "batch", "users")}
+        made |= {name: made[name] + late for name in ("ttft", "queue")}
     if closed:
         made["users"] = np.full_like(made["rate"], wanted)
-    return Pairs(**made, valid=found.valid.any(axis=-1)[..., None])
+    return Pairs(**made, valid=np.any(found.valid, axis=-1, keepdims=True))
 
 
 def shortlist(found: Pairs, osl: float, ttft: float | None, most: int) -> tuple[NDArray[np.intp], ...]:

@@ -13,7 +13,7 @@ from assay.catalogue.schema import Price, System
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
 from assay.engine.speculation import Speculation
-from assay.errors import DoesNotFit, NoEvidence
+from assay.errors import BadInput, DoesNotFit, NoEvidence
 from assay.estimate import BASES
 from assay.llm.formats import native_formats, native_label
 from assay.llm.layout import Layout
@@ -148,6 +148,7 @@ def _place(
 
     Raises:
         NoEvidence: a cap on power or money that nobody can check.
+        BadInput: a prefill system that cannot be one.
     """
     price, note = price_of(facts, system, question.price)
     if question.power is not None and not system.power_watts:
@@ -159,6 +160,11 @@ def _place(
     first, first_price = system, price
     if question.prefill_platform:
         first = facts.system(question.prefill_platform)
+        if first.chip.kind == "dataflow":
+            raise BadInput(
+                f"{first.name} cannot prefill for another system: its weights stay resident in SRAM.",
+                "Name a system with GPUs, TPUs or the like.",
+            )
         first_price, _ = price_of(facts, first, question.price)
     bounds = shape(model.architecture)
     legal = tuple(layouts(bounds, system, question.chips))

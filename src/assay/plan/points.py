@@ -66,7 +66,12 @@ class Points:
 
     def one(self, name: str, index: int) -> Estimate:
         """Return one figure of one point."""
-        return self.figures[name].at(index, len(self.layouts))
+        found = self.figures[name]
+        value, low, high, floor = (
+            float(number[index]) if isinstance(number, np.ndarray) and number.ndim else float(number)
+            for number in (found.value, found.low, found.high, found.floor)
+        )
+        return Estimate(value, low, high, floor, found.basis)
 
 
 def gather(
@@ -108,9 +113,9 @@ def _points(
     counts = np.ones(len(chosen)) if side is None else side.decode
     values = _flat(figures(made, found.load, 1, counts[:, None]))
     least = _flat(floors(made, found.load, 1, counts))
-    for table in (values, least):
-        table["throughput"] = table["throughput"] / chips
-        table["joules"] = np.full(len(chosen), np.nan)
+    for part in (values, least):
+        part["throughput"] = part["throughput"] / chips
+        part["joules"] = np.full(len(chosen), np.nan)
     raw = predictions(values, least, _flat(terms(made)), [""] * len(chosen))
     concurrency = made.state.concurrency[:, 0] * counts
     better = corrected(conditions_of(found, made, chips, name, side), raw, calibration())

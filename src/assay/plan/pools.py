@@ -64,16 +64,18 @@ def pools(both: Sides, found: Pairs, places: Places, price: Price | None) -> Poo
     """Return the prefill side of the pairs at `places`."""
     row = places[0]
     copy = both.first.copy
+    # counts met between two batches are whole but for rounding
+    first, last, chips = (np.round(item[places]) for item in (found.prefill, found.decode, found.chips))
     return Pools(
         copy=copy,
         layouts=tuple(copy.table.layouts[int(k)] for k in both.rows[0][row]),
-        prefill=found.prefill[places],
-        decode=found.decode[places],
+        prefill=first,
+        decode=last,
         load=found.load[places],
         service=both.steps.single[row, 0],
         transfer=found.transfer[places],
-        prefill_chips=found.prefill[places] * both.chips[0][row],
-        chips=found.chips[places],
+        prefill_chips=first * both.chips[0][row],
+        chips=chips,
         price=price,
     )
 
@@ -118,11 +120,11 @@ def power(made: Outcome, side: Pools) -> Estimate | None:
         last = _watts(made.decode, decoding, made.step.system, made.step)
     except NoEvidence:
         return None
-    mean = [
+    value, low, high, floor = (
         side.share * np.asarray(getattr(first, name)) + (1.0 - side.share) * np.asarray(getattr(last, name))
         for name in ("value", "low", "high", "floor")
-    ]
-    return Estimate(*mean, max(first.basis, last.basis, key=BASES.index))
+    )
+    return Estimate(value, low, high, floor, max(first.basis, last.basis, key=BASES.index))
 
 
 def _watts(spent: Breakdown, each: Floats, system: System, step: Step) -> Estimate:

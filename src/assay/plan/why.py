@@ -33,7 +33,8 @@ class Rival:
 
     Attributes:
         platform: system id. `deployment`: its label.
-        factor: by how much it is worse in the objective; 1.2 = 20 % worse.
+        factor: by how much it is worse in the objective (in tokens per chip where one of the two has no
+            price); 1.2 = 20 % worse. Below 1 it is better, and loses for a limit it misses.
         reason: why it lost.
     """
 
@@ -95,8 +96,10 @@ def why(question: Question, *, facts: Sequence[Path] = ()) -> Why:
     prepared, _ = model(question.model, tuple(facts))
     wider = replace(question, top=RIVALS)
     platform = on(wider, prepared, known.system(row.deployment.system), known)
-    other = "aggregated" if row.deployment.prefill else "disaggregated"
-    near = [*platform.rows[1:], *_other(replace(question, serving=other, top=1), row, tuple(facts))]
+    near = list(platform.rows[1:])
+    if platform.choices:  # a dataflow platform has one way of serving
+        other = "aggregated" if row.deployment.prefill else "disaggregated"
+        near += _other(replace(question, serving=other, top=1), row, tuple(facts))
     near += [item for item in found.rows if item is not row]
     rivals = [_rival(item, row, question) for item in near]
     choice = platform.choices[0] if platform.choices else None
@@ -224,7 +227,10 @@ def _host(points: Points, factor: float) -> Engine:
 def _rival(row: Row, winner: Row, question: Question) -> Rival:
     """Return by what factor a row loses to the winner in the objective, and why."""
     key, other = order(row, question)[1], order(winner, question)[1]
-    factor = key / other if key > 0 and other > 0 else other / key if key and other else float("inf")
+    if not np.isfinite(key) or not np.isfinite(other):  # no price: by tokens per chip
+        key, other = order(row, question)[2], order(winner, question)[2]
+    # what is minimised is positive, what is maximised negative
+    factor = key / other if key > 0 else other / key
     label = row.deployment.label()
     if not row.meets:
         reason = next((note for note in row.notes if "misses" in note), "misses a limit")

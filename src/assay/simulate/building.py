@@ -126,16 +126,16 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
         pause=PAUSE,
         slack=router["slack"]["value"],
         ratio=router["ratio"]["value"],
+        match=router["match"]["value"],
         retry_after=cluster.retry_after,
         tick=scaling.every,
         target=scaling.target,
         cold_start=scaling.cold_start,
+        think=cluster.pools[0].copy.engine.request,
     )
 
 
-def _pools(
-    cluster: Cluster, tables: Sequence[Timetable], block_tokens: int
-) -> tuple[NDArray[Any], s.Floats]:
+def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> tuple[NDArray[Any], s.Floats]:
     """Return the parameters of the pools, and all their tables one after another."""
     made = s.rows(s.PoolRow, len(tables))
     flat: list[s.Floats] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -23,7 +24,20 @@ from assay.errors import BadInput
 from assay.simulate.state import State
 
 #: Modules of the kernel, callees first.
-MODULES = ("walking", "queues", "log", "intake", "prefix", "scheduler", "replica", "routing", "health", "events")
+MODULES = (
+    "walking",
+    "queues",
+    "log",
+    "intake",
+    "prefix",
+    "scheduler",
+    "replica",
+    "routing",
+    "health",
+    "events",
+)
+
+_MARK = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,11 @@ def available() -> bool:
     return find_spec("numba") is not None
 
 
+def ready() -> bool:
+    """Return whether the compiled kernel has been made before and only needs to be loaded."""
+    return available() and (_folder() / _MARK).exists()
+
+
 def kernel(compiled: bool) -> Kernel:
     """Return the kernel in one of its forms.
 
@@ -51,7 +70,9 @@ def kernel(compiled: bool) -> Kernel:
 
         return Kernel(begin, run, False)
     if not available():
-        raise BadInput("The compiled kernel needs numba.", "Install assay-llm[fast], or leave it to plain Python.")
+        raise BadInput(
+            "The compiled kernel needs numba.", "Install assay-llm[fast], or leave it to plain Python."
+        )
     return _compiled()
 
 
@@ -64,19 +85,42 @@ def _compiled() -> Kernel:
     functions: list[FunctionType] = []
     for module in modules:
         namespace |= {key: value for key, value in vars(module).items() if not key.startswith("__")}
-        functions += [f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__]
+        functions += [
+            f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__
+        ]
     namespace |= {"__name__": __name__, "__builtins__": __builtins__}
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_directory() / f"kernel-{_fingerprint()}")
+    config.CACHE_DIR = str(_folder())
     try:
         for function in functions:
             twin = FunctionType(function.__code__, namespace, function.__name__, function.__defaults__)
             namespace[function.__name__] = njit(cache=True, error_model="numpy")(twin)
     finally:
         config.CACHE_DIR = before
-    return Kernel(namespace["begin"], namespace["run"], True)
+    from assay.simulate.reference import Reference
+
+    begin, run = namespace["begin"], namespace["run"]
+
+    def begin_by_reference(state: State, users: int) -> None:
+        begin(Reference(*state), users)
+
+    def run_by_reference(state: State) -> int:
+        return int(run(Reference(*state)))
+
+    return Kernel(begin_by_reference, run_by_reference, True)
 
 
+def mark() -> None:
+    """Note that the compiled kernel is in the cache."""
+    with suppress(OSError):
+        (_folder() / _MARK).touch()
+
+
+def _folder() -> Path:
+    return cache_directory() / f"kernel-{_fingerprint()}"
+
+
+@lru_cache(maxsize=1)
 def _fingerprint() -> str:
     total = hashlib.sha256()
     for name in (*MODULES, "state"):

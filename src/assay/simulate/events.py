@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assay.simulate.health import account, rise, stop, strike, tick
-from assay.simulate.intake import conclude, take
+from assay.simulate.intake import conclude, take_next
 from assay.simulate.log import sample
 from assay.simulate.queues import pop
 from assay.simulate.replica import complete
@@ -28,10 +28,10 @@ def run(state: State) -> int:
     Between calls the caller empties the log, adds requests or slots, shows progress.
     """
     totals, setup, coming, faults = state.totals[0], state.setup[0], state.coming, state.faults
-    left, count, size = setup.pause, len(coming), len(state.log)
+    left, count, size = setup.pause, setup.opening, len(state.log)
     closed, last = setup.closed > 0, setup.last > 0
     while True:
-        place = totals.coming - totals.taken
+        place = totals.coming
         if totals.logged + totals.in_flight + 1 >= size:
             return LOG_FULL
         if place >= count and not last:
@@ -63,7 +63,7 @@ def run(state: State) -> int:
             totals.later -= 1
             route(state, slot, now)
         elif arrival == now:
-            route(state, take(state, now), now)
+            route(state, take_next(state, now), now)
         else:
             tick(state, now)
 
@@ -90,8 +90,8 @@ def wake(state: State, number: int, now: float) -> None:
 def begin(state: State, users: int) -> None:
     """Start a closed loop: that many users ask at once."""
     for _ in range(users):
-        if state.totals[0].coming < len(state.coming):
-            route(state, take(state, 0.0), 0.0)
+        if state.totals[0].coming < state.setup[0].opening:
+            route(state, take_next(state, 0.0), 0.0)
 
 
 def finale(state: State) -> int:

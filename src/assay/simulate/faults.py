@@ -96,7 +96,9 @@ def read(path: Path) -> Faults:
     entries = data.get("faults") or []
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise BadInput(f"{path}: `faults` is not a list.", _EXAMPLE)
-    scripted = [spell for place, entry in enumerate(entries, 1) for spell in _spells(entry, f"{path}: fault {place}")]
+    scripted = [
+        spell for place, entry in enumerate(entries, 1) for spell in _spells(entry, f"{path}: fault {place}")
+    ]
     mtbf = parse_quantity(data["mtbf"], "time", what="mtbf") if "mtbf" in data else 0.0
     if mtbf and "mttr" not in data:
         raise BadInput(f"{path} has mtbf without mttr.", _EXAMPLE)

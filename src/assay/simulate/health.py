@@ -122,7 +122,7 @@ def tick(state: State, now: float) -> None:
     for number in range(size):
         if state.units[number].health == UP or state.units[number].health == STARTING:
             ready += 1
-    wanted = int(totals.in_flight / setup.target) + 1
+    wanted = int((totals.waiting + totals.running) / setup.target) + 1
     wanted = max(setup.least, min(wanted, setup.greatest))
     for number in range(size):
         unit = state.units[number]

@@ -7,18 +7,23 @@ from assay.simulate.queues import push
 from assay.simulate.state import State
 
 
-def take(state: State, now: float) -> int:
+def take_next(state: State, now: float) -> int:
     """Put the next request of the traffic into a slot, arriving now, and return the slot."""
     totals = state.totals[0]
-    row = state.coming[totals.coming - totals.taken]
+    totals.coming += 1
+    return take(state, totals.coming - 1, now)
+
+
+def take(state: State, place: int, now: float) -> int:
+    """Put the request at a place of the traffic into a slot, arriving now, and return the slot."""
+    totals = state.totals[0]
+    row = state.coming[place]
     totals.free -= 1
     slot = state.slots[totals.free]
     flight = state.flight[slot]
-    flight.number = totals.coming
-    totals.coming += 1
+    flight.number = row.number
+    flight.follow = row.follow
     totals.in_flight += 1
-    if totals.in_flight > totals.peak:
-        totals.peak = totals.in_flight
     flight.arrival = now
     flight.isl = row.isl
     flight.osl = row.osl
@@ -47,8 +52,12 @@ def postpone(state: State, slot: int, at: float) -> None:
 
 
 def conclude(state: State, unit: int, slot: int, status: int, now: float) -> None:
-    """Write down that a request ended; in a closed loop its user asks again."""
+    """Write down that a request ended; its session goes on, or in a closed loop its user asks again."""
+    follow = state.flight[slot].follow
     record(state, unit, slot, status, now)
-    totals = state.totals[0]
-    if state.setup[0].closed > 0 and totals.coming - totals.taken < len(state.coming):
-        postpone(state, take(state, now), now)
+    setup = state.setup[0]
+    if follow >= 0:
+        at = now + state.coming[follow].gap
+        postpone(state, take(state, follow, at), at)
+    elif setup.closed > 0 and state.totals[0].coming < setup.opening:
+        postpone(state, take_next(state, now + setup.think), now + setup.think)

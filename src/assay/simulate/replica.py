@@ -42,7 +42,9 @@ def enter(state: State, number: int, slot: int, now: float) -> None:
     """Queue a request at a unit and let it begin as soon as the scheduler looks."""
     weigh(state, number, 1)
     unit = state.units[number]
-    state.totals[0].waiting += 1
+    totals = state.totals[0]
+    totals.waiting += 1
+    totals.peak = max(totals.peak, totals.waiting + totals.running)
     unit.waiting += 1
     append(state, number * CLASSES + state.flight[slot].priority, slot)
     if unit.kind == IDLE:

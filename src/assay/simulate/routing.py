@@ -71,13 +71,14 @@ def nearest(state: State, slot: int, lightest: int) -> int:
     """Return the unit that last computed the longest part of a prompt, unless it is far more loaded."""
     flight, setup = state.flight[slot], state.setup[0]
     mask = len(state.seen) - 1
-    number = -1
-    for at in range(flight.blocks):
-        key = state.ids[flight.block + at]
+    number, known = -1, 0
+    while known < flight.blocks:
+        key = state.ids[flight.block + known]
         if state.seen[key & mask] != key:
             break
         number = state.owner[key & mask]
-    if number < 0 or state.units[number].health != UP:
+        known += 1
+    if number < 0 or known < setup.match * flight.blocks or state.units[number].health != UP:
         return lightest
     if state.units[number].load > state.units[lightest].load * setup.ratio + setup.slack:
         return lightest

@@ -14,13 +14,14 @@ from assay.errors import BadInput
 from assay.simulate import state as s
 from assay.simulate.building import build
 from assay.simulate.cluster import Cluster
-from assay.simulate.compiled import Kernel, available, kernel
+from assay.simulate.compiled import Kernel, available, kernel, mark, ready
 from assay.simulate.faults import Event
 from assay.simulate.sketch import Sketch
 from assay.workload.arrivals import Requests
+from assay.workload.sessions import Sessions
 
-#: Work (requests and prefix blocks) from which compiling or loading the compiled kernel pays.
-WORTH_COMPILING = 30_000
+#: Work (requests and prefix blocks) from which loading the compiled kernel pays, and compiling it.
+WORTH_LOADING, WORTH_COMPILING = 20_000, 1_000_000
 #: Longest request of a stream whose lengths are not known beforehand, tokens.
 STREAM_LONGEST = 262_144
 
@@ -98,7 +99,7 @@ class Run:
 
 def execute(
     cluster: Cluster,
-    traffic: Requests | Iterable[Requests],
+    traffic: Requests | Sessions | Iterable[Requests],
     *,
     users: int = 0,
     cached: float = 0.0,
@@ -112,20 +113,25 @@ def execute(
 
     Args:
         cluster: what serves.
-        traffic: requests, or chunks of them in order of time (then memory does not grow with their number).
+        traffic: requests; or sessions, whose turns follow the end of the one before; or chunks of requests in
+            order of time (then memory does not grow with their number).
         users: a closed loop of so many users that ask again as soon as they are answered, with the lengths of
             `traffic` in order; 0 = requests arrive when they say.
         cached: share of the input found in a prefix cache, for traffic without prefix blocks.
         events: failures, sorted by time.
         limits: objective that goodput counts.
         keep: keep every request for the full log.
-        compiled: whether to use numba; None = where it is installed and the work is worth it.
+        compiled: whether to use numba; None = where it is installed and the work is worth loading or making
+            the compiled kernel.
         progress: told (what, share done).
 
     Raises:
         BadInput: no requests.
         DoesNotFit: the model leaves no memory for a cache.
     """
+    gap = None
+    if isinstance(traffic, Sessions):
+        traffic, gap = traffic.requests, traffic.gap
     chunks = iter((traffic,) if isinstance(traffic, Requests) else traffic)
     first = next(chunks, None)
     if first is None or not len(first):
@@ -134,14 +140,15 @@ def execute(
     longest = int((first.isl + first.osl).max()) if single else STREAM_LONGEST
     work = len(first) + (first.blocks[1].size if first.blocks is not None else 0)
     if compiled is None:
-        compiled = available() and (work >= WORTH_COMPILING or not single)
+        enough = WORTH_LOADING if ready() else WORTH_COMPILING
+        compiled = available() and (work >= enough or not single)
     code = kernel(compiled)
     request = cluster.pools[0].copy.engine.request
     state = build(cluster, first, longest, users, events)
     if not compiled:
         state = s.as_plain(state)
     tally = Tally(limits or Limits(), request, keep)
-    feed = Feed(chain((first,), chunks), request, cached, len(first) if single else 0)
+    feed = Feed(chain((first,), chunks), request, cached, len(first) if single else 0, gap)
     state, whole = _loop(code, state, feed, tally, users, progress)
     start = float(first.arrival[0]) if not users else 0.0
     return Run(tally, s.as_arrays(state), start, whole, compiled)
@@ -155,6 +162,7 @@ class Feed:
     request: float
     cached: float
     expected: int
+    gap: NDArray[np.float64] | None = None
     given: int = 0
     ahead: Requests | None = None
     over: bool = False
@@ -173,6 +181,8 @@ class Feed:
             s.ComingRow,
             count,
             arrival=chunk.arrival + self.request,
+            number=np.arange(self.given - count, self.given),
+            follow=-1,
             isl=chunk.isl,
             osl=chunk.osl,
             session=chunk.session,
@@ -181,17 +191,36 @@ class Feed:
             block=offset[:-1],
             blocks=np.diff(offset),
         )
-        s.write(state, "totals", "taken", s.read(state, "totals", "coming"))
+        opening = count
+        if self.gap is not None:
+            coming, opening = _in_sessions(coming, chunk, self.gap + self.request)
+        s.write(state, "totals", "coming", 0)
+        s.write(state, "setup", "opening", opening)
         s.write(state, "setup", "last", int(self.ahead is None))
         if isinstance(state.slots, np.ndarray):
             return state._replace(coming=coming, ids=ids)  # type: ignore[arg-type]
         return state._replace(coming=s.plain("coming", coming), ids=ids.tolist())  # type: ignore[arg-type]
 
 
+def _in_sessions(coming: NDArray[Any], chunk: Requests, gap: NDArray[np.float64]) -> tuple[NDArray[Any], int]:
+    """Return the rows with those first that arrive by themselves, later turns behind them, and their number."""
+    later = np.isfinite(gap) & (chunk.turn > 0)
+    order = np.concatenate([np.flatnonzero(~later), np.flatnonzero(later)])
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    by_turn = np.lexsort((chunk.turn, chunk.session))
+    same = (chunk.session[by_turn[1:]] == chunk.session[by_turn[:-1]]) & later[by_turn[1:]]
+    coming["follow"][by_turn[:-1][same]] = place[by_turn[1:][same]]
+    coming["gap"] = np.where(later, gap, 0.0)
+    return coming[order], int((~later).sum())
+
+
 def _held(state: s.State, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the ids of a chunk with those of requests still in flight behind them, their places updated."""
     flight = state.flight
-    used = set(range(len(state.slots))) - {int(slot) for slot in state.slots[: s.read(state, "totals", "free")]}
+    used = set(range(len(state.slots))) - {
+        int(slot) for slot in state.slots[: s.read(state, "totals", "free")]
+    }
     parts, at = [ids], len(ids)
     for slot in sorted(used):
         row: Any = flight[slot]
@@ -232,6 +261,8 @@ def _loop(
             code.begin(state, min(users, feed.given))
         while True:
             reason = code.run(state)
+            if code.compiled:
+                mark()
             tally.take(state.log, s.read(state, "totals", "logged"))
             s.write(state, "totals", "logged", 0)
             if reason == s.DONE:

@@ -48,14 +48,16 @@ class Setup:
     """What holds for the whole run.
 
     Attributes:
-        router: code of the router; `slack`, `ratio`: when a prefix-aware one prefers the least loaded unit.
+        router: code of the router; `slack`, `ratio`, `match`: when a prefix-aware one prefers the least
+            loaded unit.
         heap_size: places of a unit's heap.
         block_tokens: tokens of a prefix block, 0 = no prefix cache.
         tries, retry_after: how often and after which time requests of a failed unit are sent again.
         most_waiting: waiting requests of a unit beyond which new ones are refused, 0 = never.
-        closed: users of a closed loop, 0 = arrivals as given.
+        closed: users of a closed loop, 0 = arrivals as given. `think`: s until a user has asked again.
         longest: most tokens of a request.
-        last: whether the traffic at hand is the last.
+        opening: requests of the traffic at hand that arrive by themselves; others follow an earlier turn.
+        last: whether that traffic is the last.
         tick, target, least, greatest, cold_start: autoscaling.
         pause: events after which the kernel returns to show progress.
     """
@@ -67,16 +69,19 @@ class Setup:
     most_waiting: int
     closed: int
     longest: int
+    opening: int
     last: int
     least: int
     greatest: int
     pause: int
     slack: float
     ratio: float
+    match: float
     retry_after: float
     tick: float
     target: float
     cold_start: float
+    think: float
 
 
 @dataclass(slots=True)
@@ -84,12 +89,12 @@ class Totals:
     """What changes with every event: counters, the clock, sums over time.
 
     Attributes:
-        taken, coming: requests taken from earlier chunks of traffic, and from all.
+        coming: requests taken from the traffic at hand in order of arrival.
         free, later, fault, logged, samples: sizes of the stack of free slots, of the heap of requests that
             turn up later, and places in faults, log and timeline.
         turn, order: counters of the round robin and of admissions.
         pending, pending_tail: requests that no unit can take now.
-        in_flight, waiting, running, ready: requests and units, now; `peak`: most requests in flight.
+        in_flight, waiting, running, ready: slots taken, requests and units, now; `peak`: most requests at once.
         events, steps, mixed_steps, preempted, retried: events, decode steps, steps with prompts ...
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
@@ -98,7 +103,6 @@ class Totals:
         batch_seconds, context_seconds, decode_busy, prompt_busy: integrals over the units' steps.
     """
 
-    taken: int
     coming: int
     free: int
     later: int
@@ -240,6 +244,7 @@ class FlightRow:
     preempted: int
     following: int
     staged: int
+    follow: int
     arrival: float
     base: float
     first: float
@@ -257,9 +262,12 @@ class EntryRow:
 
 
 class ComingRow(NamedTuple):
-    """A request to come."""
+    """A request to come; `follow` is the row of the next turn of its session, `gap` s after its end."""
 
     arrival: float
+    gap: float
+    number: int
+    follow: int
     isl: int
     osl: int
     session: int

@@ -14,6 +14,7 @@ within a batch count by their mean, which is exact but for layers with a window 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,16 +120,10 @@ def _memory(copy: Replica, context: float) -> tuple[float, float, float]:
     return float(free / slope * ranks / stages), float(fixed / slope), float(slope * chips)
 
 
-def _local(step: Step, attention: bool, dense: bool) -> Step:
-    """Return the step with only its prompt attention, or only the rest; routed experts never."""
-    joined = tuple(
-        cost
-        for cost in step.joined
-        if not cost.kernel.stage_rows and (attention if _prompt_only(cost) else dense)
-    )
-    if dense:
-        return replace(step, joined=joined)
+def _part(step: Step, kept: Callable[[Cost], bool]) -> Step:
+    """Return the step with some of its kernels alone: no messages, launches or drafts."""
     zero = np.zeros_like(step.overhead)
+    joined = tuple(cost for cost in step.joined if kept(cost))
     return replace(step, joined=joined, traffic=(), overhead=zero, linear=(zero,) * 4, drafter=None)
 
 
@@ -139,24 +134,33 @@ def _prompt_only(cost: Cost) -> bool:
 
 
 def _base(copy: Replica, rows: Floats, contexts: Floats, skew: float, drafts: int) -> Floats:
-    """Return decode steps of `rows` sequences a rank at `contexts`, s, without gap."""
+    """Return decode steps of `rows` sequences a rank at `contexts`, s, without gap and routed experts."""
     n, context = (item.reshape(1, -1) for item in np.meshgrid(np.maximum(rows, 1.0), contexts, indexing="ij"))
-    load = Workload(isl=context, osl=0.0, drafts=float(drafts))
-    step = _local(copy.step(load, skew), attention=False, dense=True)
-    spent = seconds(step, Batch(n, n * float(copy.table.degrees.dp[0])))
-    return np.asarray(spent).reshape(len(rows), len(contexts))
+    ranks = float(copy.table.degrees.dp[0])
+    step = copy.step(Workload(isl=context, osl=0.0, drafts=float(drafts)), skew)
+    spent = seconds(step, Batch(n, n * ranks))
+    routed = _experts(copy, n.ravel() * ranks * (1.0 + drafts), skew)
+    return np.asarray(spent - (routed if routed.size else 0.0)).reshape(len(rows), len(contexts))
 
 
 def _joint(copy: Replica, rows: Floats, prompts: Floats, skew: float, drafts: int) -> Floats:
-    """Return what prompt tokens add to decode steps of `rows` sequences a rank, s, without attention."""
+    """Return what prompt tokens add to decode steps of `rows` sequences a rank, s.
+
+    Without their attention and the routed experts; ranks are taken to carry the same where it matters, in how
+    much of the exchange between experts hides behind the kernels.
+    """
     n, tokens = (item.reshape(1, -1) for item in np.meshgrid(rows, prompts, indexing="ij"))
-    load = Workload(isl=1024.0, osl=0.0, drafts=float(drafts))
-    step = _local(copy.step(load, skew), attention=False, dense=True)
-    ranks = float(copy.table.degrees.dp[0])
+    size = np.maximum(tokens, 1.0)
+    ranks, width = float(copy.table.degrees.dp[0]), 1.0 + drafts
+    step = copy.step(Workload(isl=size, osl=0.0, chunk=float("inf"), drafts=float(drafts)), skew)
     alone = np.where(n > 0, seconds(step, Batch(np.maximum(n, 1.0), np.maximum(n, 1.0) * ranks)), 0.0)
     one = np.ones_like(n)
-    both = seconds(step, Batch(n, n * ranks, tokens, tokens * ranks, one, one * ranks))
-    return np.where(tokens > 0, both - alone, 0.0).reshape(len(rows), len(prompts))
+    both = seconds(step, Batch(n, n * ranks, size, size * ranks, one, one * ranks))
+    added = both - alone - seconds(_part(step, _prompt_only), Batch(0.0 * n, 0.0 * n, size, size, one, one))
+    total = _experts(copy, ((n * width + size) * ranks).ravel(), skew)
+    if total.size:
+        added = added - total + _experts(copy, (n * width * ranks).ravel(), skew)
+    return np.where(tokens > 0, added, 0.0).reshape(len(rows), len(prompts))
 
 
 def _attention(copy: Replica, prompts: Floats, contexts: Floats, skew: float) -> Floats:
@@ -164,7 +168,7 @@ def _attention(copy: Replica, prompts: Floats, contexts: Floats, skew: float) ->
     tokens, before = (item.reshape(1, -1) for item in np.meshgrid(prompts, contexts, indexing="ij"))
     size = np.maximum(tokens, 1.0)
     load = Workload(isl=before + size, osl=0.0, cached=before / (before + size), chunk=float("inf"))
-    step = _local(copy.step(load, skew), attention=True, dense=False)
+    step = _part(copy.step(load, skew), _prompt_only)
     zero, one = np.zeros_like(size), np.ones_like(size)
     spent = seconds(step, Batch(zero, zero, size, size, one, one))
     return np.where(tokens > 0, np.broadcast_to(spent, tokens.shape), 0.0).reshape(len(prompts), len(contexts))
@@ -173,10 +177,8 @@ def _attention(copy: Replica, prompts: Floats, contexts: Floats, skew: float) ->
 def _experts(copy: Replica, rows: Floats, skew: float) -> Floats:
     """Return routed experts on `rows` tokens of all ranks, s; empty for dense models."""
     step = copy.step(Workload(isl=1024.0, osl=0.0), skew)
-    kept = tuple(cost for cost in step.joined if cost.kernel.stage_rows)
-    if not kept:
+    alone = _part(step, lambda cost: cost.kernel.stage_rows)
+    if not alone.joined:
         return np.zeros(0)
-    zero = np.zeros_like(step.overhead)
-    alone = replace(step, joined=kept, traffic=(), overhead=zero, linear=(zero,) * 4, drafter=None)
     spent = seconds(alone, Batch(np.zeros_like(rows)[None, :], rows[None, :]))
     return np.where(rows > 0, np.asarray(spent).ravel(), 0.0)

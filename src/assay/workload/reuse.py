@@ -74,16 +74,15 @@ def hit_curve(requests: Requests) -> HitCurve | None:
     needed = _needed(runs)
     worth = np.clip(requests.isl[owner] - (np.arange(ids.size) - offsets[owner]) * size, 0, size)
     found = needed < _NEVER
-    order = np.argsort(needed[found], kind="stable")
-    steps, cumulated = needed[found][order] + 1, np.cumsum(worth[found][order])
-    last = np.flatnonzero(np.diff(steps, append=_NEVER))
+    gained = np.bincount(needed[found], weights=worth[found])
+    steps = np.flatnonzero(gained)
     return HitCurve(
         block_tokens=size,
         blocks=int(ids.size),
         unique=runs.unique,
         input_tokens=int(requests.isl.sum()),
-        needed=steps[last],
-        hit_tokens=cumulated[last],
+        needed=steps + 1,
+        hit_tokens=np.cumsum(gained[steps]).astype(np.int64),
         requests_hit=float(np.unique(owner[found]).size / max(len(requests), 1)),
     )
 
@@ -127,7 +126,7 @@ class _Runs:
 
 def _dense(ids: Ints) -> Ints:
     """Return numbers from 0 up in place of ids, not much larger than there are uses."""
-    if ids.size and 0 <= int(ids.min()) and int(ids.max()) < 4 * ids.size:
+    if ids.size and int(ids.min()) >= 0 and int(ids.max()) < 4 * ids.size:
         return ids
     return np.unique(ids, return_inverse=True)[1].ravel().astype(np.int64)
 
@@ -173,9 +172,12 @@ def _needed(runs: _Runs) -> Ints:
     distance = np.empty(size, np.int64)
     distance[mirrored] = _distances(runs.name[mirrored], runs.size[mirrored], starts)
     inside = np.arange(int(runs.size.sum())) - np.repeat(np.cumsum(runs.size) - runs.size, runs.size)
+    deepest = np.where(distance < _NEVER, distance + runs.size - 1, _NEVER)
+    before = _running_max(deepest, runs.owner)
+    before = np.where(starts < np.arange(size), np.roll(before, 1), -1)
     own = np.repeat(distance, runs.size)
     own = np.where(own < _NEVER, own + inside, _NEVER)
-    return _running_max(own, np.repeat(runs.owner, runs.size))
+    return np.maximum(own, np.repeat(before, runs.size))
 
 
 def _distances(name: Ints, size: Ints, start: Ints) -> Ints:

@@ -44,6 +44,7 @@ MOST_DRAWN = 2_000_000
 #: Formats whose lines are written when a request ends, so that starts out of order mean nothing.
 _BY_END = {"dynamo", "opentelemetry", "tracelab"}
 _TRACELAB_BLOCK = 16
+_MOST_BLOCKS = 16_000_000
 _EPOCH = 10**18
 _LAST_TURN = 2**31 - 1
 _NAMED_IN_ERRORS = 3
@@ -115,6 +116,8 @@ class Choice:
             )
         if self.on_bad not in {"keep", "refuse"}:
             raise BadInput(f"on_bad = {self.on_bad!r} is neither keep nor refuse.")
+        if self.most is not None and self.most < 1:
+            raise BadInput(f"most = {self.most:,} requests are none.", "Give at least 1.")
         if not 0 <= self.start < self.end:
             raise BadInput(
                 f"The slice from {self.start:g} to {self.end:g} s is empty.", "Write for example 0s,1h."
@@ -161,6 +164,10 @@ def read(path: str | Path, on_bad: Literal["keep", "refuse"] = "keep", **choice:
         )
     whole = rows.joined(parts)
     trace = _trace(reader, whole, sessions.numbers(), given)
+    if not len(trace.requests):
+        raise _outside(reader.name, given)
+    if reader.format == "tracelab":
+        trace = _with_blocks(trace)
     return replace(
         trace,
         bad=tuple(sorted(bad, key=lambda row: row.line)[:MOST_NAMED]),
@@ -175,10 +182,11 @@ def chunks(path: str | Path, on_bad: Literal["keep", "refuse"] = "keep", **choic
     """Yield a trace in chunks of bounded memory, for files larger than memory.
 
     Times are counted from the first usable row of the file; each chunk is sorted within itself. Sessions keep
-    their numbers across chunks.
+    their numbers across chunks; turns that the file does not number, gaps, and TraceLab's prefix blocks need
+    the whole file: turns and gaps are those within the chunk, the blocks are left out.
 
     Args:
-        path, on_bad, choice: as for `read`; `start`, `end` and `most` are the caller's to apply.
+        path, on_bad, choice: as for `read`; `most` is the caller's to apply.
 
     Raises:
         BadInput: as for `read`, once the place is reached.
@@ -257,7 +265,7 @@ def _trace(
     time = whole.time
     if time is not None:
         zero = int(time.min()) if zero is None else zero
-        inside = (time - zero >= given.start * 1e9) & (time - zero < given.end * 1e9)
+        inside = (time - zero < given.end * 1e9) & ((time - zero >= given.start * 1e9) | (given.start == 0))
         if not inside.all():
             session = None if session is None else session[inside]
             whole = rows.keep(whole, inside)
@@ -283,8 +291,6 @@ def _trace(
         found = replace(found, turn=turns(found.session))
     if session is not None and "e2e_s" in measured:
         measured["gap_s"] = agents.session_gaps(found.arrival, found.session, measured["e2e_s"])
-    if reader.format == "tracelab":
-        found = _with_blocks(found, measured["cached_tokens"])
     began = ""
     if zero is not None and zero >= _EPOCH:
         began = f"{np.datetime64(zero + round(given.start * 1e9), 'ns').astype('M8[ms]')}Z"
@@ -297,11 +303,18 @@ def _trace(
     )  # fmt: skip
 
 
-def _with_blocks(found: Requests, cached: Floats) -> Requests:
-    whole = Rows(np.arange(len(found)), None, found.isl.astype(np.float64), found.osl.astype(np.float64))
-    counts, ids = agents.prefix_blocks(whole, found.session, cached, _TRACELAB_BLOCK)
+def _with_blocks(found: Trace) -> Trace:
+    """Return a TraceLab trace with prefix blocks: of 16 tokens, larger where those would be too many."""
+    block, whole = _TRACELAB_BLOCK, found.requests
+    while whole.isl.sum() / block > _MOST_BLOCKS:
+        block *= 2
+    notes = found.notes
+    if block > _TRACELAB_BLOCK:
+        notes = (*notes, f"Prefixes are told apart in blocks of {block:,} tokens, since the trace is long.")
+    cached = found.measured.get("cached_tokens", np.zeros(len(whole)))
+    counts, ids = agents.prefix_blocks(whole.isl, whole.session, cached, block)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return replace(found, blocks=(offsets, ids), block_tokens=_TRACELAB_BLOCK)
+    return replace(found, requests=replace(whole, blocks=(offsets, ids), block_tokens=block), notes=notes)
 
 
 def _reader(path: Path, given: Choice) -> TextReader | Trace:
@@ -320,9 +333,7 @@ def _drawn(path: Path, given: Choice) -> Trace:
     drawn = servegen.draw(known, given.seed, given.start, given.end, most)
     size = drawn.rows.line.size
     if not size:
-        raise BadInput(
-            f"{path.name!r} gives no request between {given.start:g} and {given.end:g} s.", "Widen it."
-        )
+        raise _outside(path.name, given)
     notes = [f"Drawn with seed {given.seed} from {len(known)} clients that sent {drawn.expected:,} requests."]
     if drawn.unknown:
         share = drawn.unknown / (size + drawn.unknown)
@@ -331,6 +342,12 @@ def _drawn(path: Path, given: Choice) -> Trace:
         notes.append(f"Drawn up to {drawn.end:,.0f} s, for about {most:,} requests.")
     found = requests(_seconds(drawn.rows), drawn.rows.isl.astype(np.int64), drawn.rows.osl.astype(np.int64))
     return Trace(path.name, "servegen", found, tuple(bad), (), tuple(notes), size + len(bad), len(bad))
+
+
+def _outside(name: str, given: Choice) -> BadInput:
+    return BadInput(
+        f"{name!r} has no request between {given.start:g} and {given.end:g} s.", "Choose another slice."
+    )
 
 
 def _seconds(found: Rows) -> Floats:

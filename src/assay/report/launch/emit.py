@@ -63,7 +63,8 @@ def emit(row: Row, question: Question, target: str, *, engine: str = "", facts: 
         "llm-d": llmd.files,
     }
     found = writers[target](made, head) if target in writers else scripts(made, head)
-    server = _SERVERS.get(target, "http://localhost:8000")
+    own = "" if made.disaggregated else _SERVERS.get(target)  # else a router answers, on port 8000
+    server = own or "http://localhost:8000"
     test = loadtest.bash(made, heading(made, target, what="load test"), server)
     return Files(
         target=target,

@@ -137,8 +137,10 @@ def _router(setting: Setting) -> list[dict[str, Any]]:
     if setting.engine == "trtllm":
         text = body(trtllm.router(f"{_CONFIG}/servers.yaml", ()))
         extra["volumeMounts"] = [{"name": "config", "mountPath": _CONFIG}]
+    elif setting.engine == "vllm":
+        text = body(vllm.router(setting, (), (vllm.PORT, vllm.PORT)))  # every pod has an address of its own
     else:
-        text = body((vllm if setting.engine == "vllm" else sglang).router(setting, ()))
+        text = body(sglang.router(setting, ()))
     addresses = [
         {"name": f"{pool.role.upper()}_{k}", "value": f"{name(setting, pool)}-{k}.{name(setting, pool)}"}
         for pool in setting.pools

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from assay.estimate import Estimate
 from assay.report.figures import interval, number
+from assay.report.launch import support
 from assay.report.launch.arguments import Argument, argument, comment, listed, program, rule, version
 from assay.report.launch.setting import Setting
 
@@ -88,15 +89,9 @@ def vllm_bench(setting: Setting) -> list[Argument]:
         argument(tool, "percentile-metrics", "ttft,tpot,itl,e2el"),
         argument(tool, "metric-percentiles", "50,90,99"),
     ]
-    limits = [
-        f"{name}:{limit * 1e3:g}"
-        for name, limit in (("ttft", question.ttft), ("tpot", question.tpot))
-        if limit is not None
-    ]
-    if limits:
-        found.append(
-            argument(tool, "goodput", " ".join(limits), "the question's limits, ms; for every request")
-        )
+    if any(row[0] == "trust-remote-code" for row in support.serve_arguments("vllm", setting.model)[0]):
+        found.append(argument(tool, "trust-remote-code", "", "its tokenizer brings code of its own: read it"))
+    found += _goodput(tool, setting, "ttft", "tpot")
     found.append(argument(tool, "save-result"))
     return found
 
@@ -121,6 +116,7 @@ def aiperf(setting: Setting) -> list[Argument]:
         argument(tool, "extra-inputs", "ignore_eos:true", "answers have exactly the asked length"),
         *_load(tool, setting),
         argument(tool, "request-count", requests(setting)),
+        *_goodput(tool, setting, "time_to_first_token", "inter_token_latency"),
         argument(tool, "use-server-token-count", "", "its own tokenizer may differ from the server's"),
     ]
 
@@ -143,6 +139,13 @@ def guidellm(setting: Setting) -> list[Argument]:
         argument(tool, "constraint", f"kind=max_requests,count={requests(setting)}"),
         argument(tool, "data", data),
     ]
+
+
+def _goodput(tool: str, setting: Setting, first: str, each: str) -> list[Argument]:
+    """Return the limits that a request must meet, by the tool's names of TTFT and TPOT."""
+    limits = ((first, setting.question.ttft), (each, setting.question.tpot))
+    words = " ".join(f"{name}:{limit * 1e3:g}" for name, limit in limits if limit is not None)
+    return [argument(tool, "goodput", words, "the question's limits, ms; for every request")] if words else []
 
 
 def _load(tool: str, setting: Setting) -> list[Argument]:
@@ -170,7 +173,9 @@ def bash(setting: Setting, head: Sequence[str], target: str) -> str:
         ("guidellm", "guidellm", guidellm(setting)),
     ):
         words = [
-            f"    --goodput {item.value}  # {item.why}" if item.name == "goodput" else text
+            f"    --goodput {item.value}  # {item.why}"
+            if (tool, item.name) == ("vllm bench serve", "goodput")  # takes several words
+            else text
             for item, text in zip(flags, listed(flags, "    "), strict=True)
         ]
         lines += [f"{label})  # {version(tool)}", "  args=(", *words, "  )"]

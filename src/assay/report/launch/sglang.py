@@ -51,8 +51,8 @@ def layout_arguments(pool: Pool) -> list[Argument]:
     """Return the parallel degrees."""
     layout = pool.layout
     label = layout.label()
-    stage = "" if layout.stage == layout.tp else f", {layout.stage} chips with all attention groups"
-    found = [argument("sglang", "tp-size", layout.stage, f"{label}: TP{layout.tp}{stage}")]
+    whole = "" if layout.stage == layout.tp else ", all attention groups together"
+    found = [argument("sglang", "tp-size", layout.stage, f"{label}: {layout.stage} chips a stage{whole}")]
     if layout.pp > 1:
         found.append(argument("sglang", "pp-size", layout.pp, f"{label}: {layout.pp} stages"))
     if layout.dp > 1:

@@ -178,7 +178,7 @@ def resource(chip: Chip) -> str:
         Unsupported: no device plugin of its maker is in the table.
     """
     for row in table()["devices"]:
-        if chip.vendor in row["vendors"]:
+        if chip.vendor in row["vendors"] and chip.generation in row.get("chips", (chip.generation,)):
             return str(row["resource"])
     raise Unsupported(f"No Kubernetes device plugin for {chip.name} is in the table.", "Use --target vllm.")
 
@@ -251,8 +251,9 @@ def _format(engine: str, item: str, chip: Chip) -> Entry | None:
 
 def _first(part: str, engine: str, chip: Chip, also: Mapping[str, str]) -> Entry | None:
     for row in table()[part]:
-        here = row["engine"] == engine and chip.generation in row["chips"]
-        if here and all(row[key] == value for key, value in also.items()):
+        others = row.get("makers_other_than")
+        here = chip.generation in row["chips"] or (others is not None and chip.vendor not in others)
+        if row["engine"] == engine and here and all(row[key] == value for key, value in also.items()):
             found: Entry = row
             return found
     return None

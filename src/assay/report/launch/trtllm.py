@@ -8,7 +8,6 @@ published recipes; no parser of the version could be read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from math import ceil
 
 from assay.report.launch import support
@@ -49,10 +48,13 @@ def settings(setting: Setting, pool: Pool) -> list[Argument]:
         argument(tool, "kv_cache_config.dtype", cache, "cache format of the row"),
         argument(tool, "cuda_graph_config.enable_padding", "true"),
     ]
+    if setting.question.cached > 0:
+        why = f"{setting.question.cached:.0%} of the input is found in the cache"
+        found.append(argument(tool, "kv_cache_config.enable_block_reuse", "true", why))
     if pool.memory:
         why = "cache, over what the weights leave"
-        free = argument(tool, "kv_cache_config.free_gpu_memory_fraction", setting.free_share(pool), why)
-        found.insert(-1, free)
+        share = setting.free_share(pool)
+        found.append(argument(tool, "kv_cache_config.free_gpu_memory_fraction", share, why))
     if pool.sequences:
         found.append(
             argument(tool, "cuda_graph_config.max_batch_size", pool.sequences, "every batch captured")
@@ -110,16 +112,15 @@ def _drafts(pool: Pool) -> list[Argument]:
 
 
 def yaml_text(arguments: Sequence[Argument], head: Sequence[str] = ()) -> str:
-    """Return settings as YAML, each with its reason."""
+    """Return settings as YAML, each with its reason: those outside any section first."""
+    sections: dict[str, list[Argument]] = {"": []}
+    for item in arguments:
+        sections.setdefault(item.name.rpartition(".")[0], []).append(item)
     lines = comment(head)
-    ordered = sorted(enumerate(arguments), key=lambda item: ("." in item[1].name, item[0]))
-    flat = [item for _, item in ordered]
-    for section, group in groupby(flat, key=lambda item: item.name.rpartition(".")[0]):
-        indent = ""
-        if section:
-            lines.append(f"{section}:")
-            indent = "  "
-        pairs = [(f"{indent}{item.name.rpartition('.')[2]}: {item.value}", item.why) for item in group]
+    for section, members in sections.items():
+        indent = "  " if section else ""
+        lines += [f"{section}:"] if section else []
+        pairs = [(f"{indent}{item.name.rpartition('.')[2]}: {item.value}", item.why) for item in members]
         width = max(len(text) for text, _ in pairs)
         lines += [f"{text:<{width}}  # {why}" for text, why in pairs]
     return "\n".join(lines) + "\n"

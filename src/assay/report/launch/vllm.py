@@ -61,7 +61,9 @@ def layout_arguments(setting: Setting, pool: Pool) -> list[Argument]:
     """Return the parallel degrees."""
     layout = pool.layout
     label = layout.label()
-    found = [argument("vllm", "tensor-parallel-size", layout.tp, f"{label}: TP{layout.tp}")]
+    found = [
+        argument("vllm", "tensor-parallel-size", layout.tp, f"{label}: {layout.tp} chip(s) share a layer")
+    ]
     if layout.pp > 1:
         found.append(argument("vllm", "pipeline-parallel-size", layout.pp, f"{label}: {layout.pp} stages"))
     if layout.cp > 1:
@@ -200,8 +202,8 @@ def bash(setting: Setting, pool: Pool, head: Sequence[str], *, port: int = PORT)
     return script(flags, command(setting), head=head, before=before, after=after)
 
 
-def router(setting: Setting, head: Sequence[str]) -> str:
-    """Return the script of the router between prefill and decode."""
+def router(setting: Setting, head: Sequence[str], ports: tuple[int, int] = (PORT + 1, PORT + 2)) -> str:
+    """Return the script of the router between prefill and decode, which listen on `ports`."""
     prefill, decode = setting.pools
     flags = [
         argument("vllm-router", "vllm-pd-disaggregation", "", "prefill and decode are apart"),
@@ -209,10 +211,20 @@ def router(setting: Setting, head: Sequence[str]) -> str:
         argument("vllm-router", "kv-connector", "nixl", "as the servers"),
         *(
             argument("vllm-router", pool.role, f"http://${{{pool.role.upper()}_{k}}}:{port}", raw=True)
-            for pool, port in ((prefill, PORT + 1), (decode, PORT + 2))
+            for pool, port in zip((prefill, decode), ports, strict=True)
             for k in range(pool.replicas)
         ),
+        *_ranks(prefill, decode),
         argument("vllm-router", "host", "0.0.0.0"),  # noqa: S104 - a server's address
         argument("vllm-router", "port", PORT),
     ]
     return script(flags, program("vllm-router"), head=head)
+
+
+def _ranks(prefill: Pool, decode: Pool) -> list[Argument]:
+    """Return how many attention groups are behind each server; the router knows one number for all."""
+    groups = prefill.layout.dp
+    if groups == 1 or decode.layout.dp != groups or prefill.nodes > 1 or decode.nodes > 1:
+        return []
+    why = f"{groups} attention groups behind each server"
+    return [argument("vllm-router", "intra-node-data-parallel-size", groups, why)]

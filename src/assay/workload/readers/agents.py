@@ -13,7 +13,7 @@ import numpy as np
 
 from assay.workload.arrivals import Floats, Ints
 from assay.workload.readers.records import Row, Unreadable, block_ids, nanoseconds, number, optional
-from assay.workload.readers.rows import Rows, shown
+from assay.workload.readers.rows import shown
 
 DYNAMO_SCHEMA = "dynamo.request.trace.v1"
 _MILLI = 1e-3
@@ -99,19 +99,19 @@ def session_gaps(arrival: Floats, session: Ints, e2e: Floats) -> Floats:
     return gap
 
 
-def prefix_blocks(rows: Rows, session: Ints, cached: Floats, block_tokens: int) -> tuple[Ints, Ints]:
+def prefix_blocks(isl: Ints, session: Ints, cached: Floats, block_tokens: int) -> tuple[Ints, Ints]:
     """Return (counts, ids) of blocks that share within a session what its provider found cached.
 
     A turn shares its first `cached` tokens with the turn before, as far as that one reached; the first turn
     of a session shares nothing, since the file does not say with whom. Whole blocks only.
 
     Args:
-        rows: sorted by arrival.
+        isl: input tokens, by arrival.
         session: -1 = none.
         cached: input tokens found cached, NaN = none.
         block_tokens: tokens a block.
     """
-    counts = rows.isl.astype(np.int64) // block_tokens
+    counts = isl // block_tokens
     shared = np.nan_to_num(cached).astype(np.int64) // block_tokens
     last: dict[int, Ints] = {}
     parts: list[Ints] = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from assay.errors import BadInput
 
 _BLOCK = 1 << 20
+_PIECE = 1 << 14
 _HEAD = 1 << 16
 _LONGEST_LINE = 1 << 26
 _GZIP_OR_ZLIB = 31
@@ -139,28 +140,51 @@ class Source:
                 self.damage.append(BadRow(0, f"reading stopped: {error.strerror or error}"))
 
     def _inflated(self, raw: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield uncompressed bytes; damage is noted and ends the data."""
-        stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+        """Yield uncompressed bytes in blocks; damage is noted and ends the data."""
+        ready: list[bytes] = []
+        size = 0
         try:
-            for packed in raw:
-                left = packed
-                while left:
-                    if stream.eof:
-                        left = left.lstrip(b"\0")  # padding between members
-                        if not left:
-                            break
-                        stream = zlib.decompressobj(_GZIP_OR_ZLIB)
-                    data = stream.decompress(left, 4 * _BLOCK)
-                    left = stream.unused_data if stream.eof else stream.unconsumed_tail
-                    if data:
-                        yield data
-            data = stream.flush()
+            for piece in _pieces(raw):
+                ready.append(piece)
+                size += len(piece)
+                if size >= _BLOCK:
+                    yield b"".join(ready)
+                    ready, size = [], 0
+        except EOFError:
+            self.damage.append(BadRow(0, "the compressed data end early; the file is cut short"))
+        except zlib.error as error:
+            self.damage.append(
+                BadRow(0, f"the compressed data are damaged ({error}); rows above may be wrong too")
+            )
+        if ready:
+            yield b"".join(ready)
+
+
+def _pieces(raw: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the members of a gzip file, uncompressed, in pieces so small that damage costs little.
+
+    Raises:
+        EOFError: the data end within a member.
+        zlib.error: the data are damaged.
+    """
+    stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+    for packed in raw:
+        left = packed
+        while left:
+            if stream.eof:
+                left = left.lstrip(b"\0")  # padding between members
+                if not left:
+                    break
+                stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+            data = stream.decompress(left, _PIECE)
+            left = stream.unused_data if stream.eof else stream.unconsumed_tail
             if data:
                 yield data
-            if not stream.eof:
-                self.damage.append(BadRow(0, "the compressed data end early; the file is cut short"))
-        except zlib.error as error:
-            self.damage.append(BadRow(0, f"the compressed data are damaged ({error})"))
+    data = stream.flush()
+    if data:
+        yield data
+    if not stream.eof:
+        raise EOFError
 
 
 def _text(data: bytes) -> str:

@@ -133,11 +133,11 @@ def layout(head: str, file: str, given: Mapping[str, str], time_unit: str) -> La
     Raises:
         BadInput: no header, or not enough columns.
     """
-    lines = head.split("\n")
+    lines = head.removeprefix("\ufeff").split("\n")
     place = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
     if place is None:
         raise BadInput(f"{file!r} holds no text.", "Give a CSV or JSONL trace.")
-    header = lines[place].rstrip("\r").removeprefix("\ufeff")
+    header = lines[place].rstrip("\r")
     if _SERVEGEN.fullmatch(header.strip()):
         raise BadInput(
             f"{file!r} is one client of ServeGen without its lengths.",

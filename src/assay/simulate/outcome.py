@@ -1,0 +1,216 @@
+"""What a run says: percentiles, goodput, utilisation, energy, money; as plain data for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from assay.catalogue.schema import Price
+from assay.engine.breakdown import breakdown
+from assay.engine.step import Batch, Workload
+from assay.errors import NoEvidence
+from assay.simulate import state as s
+from assay.simulate.cluster import Cluster, Pool
+from assay.simulate.run import Run
+from assay.simulate.sketch import ERROR, of_bins
+from assay.timing.energy import board_watts
+
+#: Version of the JSON that `Outcome.json` gives.
+SCHEMA = "assay-simulation-1"
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A run in numbers; SI units, None = nobody has published what is needed.
+
+    Attributes:
+        figures: the contract of `assay simulate --json`.
+        timeline: samples of the cluster over the run: at, waiting, running, ready, used (tokens of cache).
+        units: a row for each of the first 1,000 units.
+        notes: sentences a reader needs.
+    """
+
+    figures: Mapping[str, Any]
+    timeline: Mapping[str, list[float]]
+    units: tuple[Mapping[str, float], ...]
+    notes: tuple[str, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "schema": SCHEMA,
+            **self.figures,
+            "timeline": dict(self.timeline),
+            "units": [dict(row) for row in self.units],
+            "notes": list(self.notes),
+        }
+
+
+def outcome(cluster: Cluster, run: Run, price: Price | None = None) -> Outcome:
+    """Return the outcome of a run.
+
+    Args:
+        cluster: what served.
+        run: how it went.
+        price: of a chip-hour; None = unknown.
+    """
+    tally, state = run.tally, run.state
+    totals = state.totals[0]
+    duration = max(tally.last - run.first, 0.0)
+    ended = dict(zip(("completed", "rejected", "failed", "unserved"), tally.ended.tolist(), strict=True))
+    replica_seconds = float(totals["ready_seconds"]) / cluster.pools[0].stages  # type: ignore[call-overload]
+    chips = cluster.pools[0].chips // cluster.pools[0].replicas
+    per_second = 1.0 / duration if duration > 0 else 0.0
+    figures: dict[str, Any] = {
+        "requests": int(tally.ended.sum()) + (0 if run.whole else int(totals["in_flight"])),  # type: ignore[call-overload]
+        **ended,
+        "in_flight": 0 if run.whole else int(totals["in_flight"]),  # type: ignore[call-overload]
+        "duration_s": duration,
+        "ttft_s": tally.ttft.summary(),
+        "tpot_s": tally.tpot.summary(),
+        "itl_s": of_bins(state.gaps),
+        "e2e_s": tally.e2e.summary(),
+        "requests_per_s": ended["completed"] * per_second,
+        "goodput_per_s": tally.good * per_second,
+        "good_share": tally.good / max(int(tally.ended.sum()), 1),
+        "output_tokens_per_s": tally.output_tokens * per_second,
+        "total_tokens_per_s": (tally.output_tokens + tally.input_tokens) * per_second,
+        "output_tokens_per_s_per_chip": tally.output_tokens * per_second / cluster.chips,
+        "chips": cluster.chips,
+        **_service(cluster, state, duration),
+        **_means(cluster, state, run, replica_seconds, chips, price),
+        "quantile_error": 0.0 if tally.ttft.bins is None else ERROR,
+        "compiled": run.compiled,
+    }
+    return Outcome(figures, _timeline(state), _units(state, duration), _notes(cluster, run, figures))
+
+
+def _service(cluster: Cluster, state: s.State, duration: float) -> dict[str, Any]:
+    """Return utilisation, batch, cache, preemptions and retries."""
+    totals: Any = state.totals[0]
+    units: Any = state.units
+    pools: Any = state.pools
+    busy = float(totals["decode_busy"] + totals["prompt_busy"])
+    room = pools["room"][units["pool"]]
+    return {
+        "utilisation": busy / max(float(totals["ready_seconds"]), 1e-12),
+        "mean_batch": float(totals["batch_seconds"]) / max(busy, 1e-12),
+        "mean_in_service": float(totals["batch_seconds"]) / max(duration, 1e-12),
+        "prompt_share": float(totals["prompt_busy"]) / max(busy, 1e-12),
+        "hit_rate": int(totals["hit_tokens"]) / max(int(totals["prompt_tokens"]), 1),
+        "cache_peak": float((units["peak"] / room).max()),
+        "cache_tokens": float(room.sum()),
+        "most_in_flight": int(totals["peak"]),
+        "preemptions": int(totals["preempted"]),
+        "retries": int(totals["retried"]),
+        "lost_tokens": int(totals["lost_tokens"]),
+        "decode_steps": int(totals["steps"]),
+        "prompt_steps": int(totals["mixed_steps"]),
+        "events": int(totals["events"]),
+    }
+
+
+def _means(
+    cluster: Cluster, state: s.State, run: Run, replica_seconds: float, chips: int, price: Price | None
+) -> dict[str, float | None]:
+    """Return energy and money of a request and of a token."""
+    requests = max(int(run.tally.ended[0]), 1)
+    tokens = max(run.tally.output_tokens, 1)
+    watts = None
+    if len(cluster.pools) == 1:
+        watts = _watts(cluster.pools[0], state, replica_seconds)
+        chip_seconds = replica_seconds * chips
+    else:
+        chip_seconds = float(state.totals[0]["now"]) * cluster.chips  # type: ignore[call-overload]
+    joules = watts * chip_seconds if watts is not None else None
+    dollars = price.usd_per_hour * chip_seconds / SECONDS_PER_HOUR if price is not None else None
+    return {
+        "watts_per_chip": watts,
+        "joules_per_request": joules / requests if joules is not None else None,
+        "joules_per_output_token": joules / tokens if joules is not None else None,
+        "usd_per_request": dollars / requests if dollars is not None else None,
+        "usd_per_million_output_tokens": dollars / tokens * 1e6 if dollars is not None else None,
+        "chip_hours": chip_seconds / SECONDS_PER_HOUR,
+    }
+
+
+def _watts(pool: Pool, state: s.State, replica_seconds: float) -> float | None:
+    """Return the mean board power of a chip, W: activity of mean steps over all the time units were up."""
+    totals: Any = state.totals[0]
+    busy = float(totals["decode_busy"] + totals["prompt_busy"])
+    if busy <= 0 or replica_seconds <= 0:
+        return None
+    ranks = float(pool.copy.table.degrees.dp[0])
+    batch = float(totals["batch_seconds"]) / busy
+    mean = float(totals["context_seconds"]) / max(float(totals["batch_seconds"]), 1e-12)
+    computed = float(totals["prompt_tokens"] - totals["hit_tokens"])
+    each = max(computed / max(int(totals["mixed_steps"]), 1), 1.0)
+    step = pool.copy.step(Workload(isl=max(mean, 1.0), osl=0.0, drafts=float(pool.drafts)), pool.skew)
+    local = np.array([[max(batch / ranks, 1.0)]])
+    decode = breakdown(step, Batch(local, np.array([[max(batch, 1.0)]])))
+    zero, one, tokens = np.zeros((1, 1)), np.ones((1, 1)), np.array([[each]])
+    prompt = breakdown(step, Batch(zero, zero, tokens / ranks, tokens, one, one))
+    peak = max(cost.rates.peak for cost in step.costs)
+    chip, system = pool.copy.system.chip, pool.copy.system
+    shares = []
+    for name, scale in (("flops", peak), ("moved", chip.memory_bandwidth), ("sent", system.link_bandwidth)):
+        done = float(getattr(decode, name)[0, 0]) * float(totals["steps"])
+        each_prompt = float(getattr(prompt, name)[0, 0])
+        if name == "moved" and pool.policy.mixes:  # the decodes of the same step have read them
+            each_prompt -= float(prompt.weights[0, 0]) * min(batch, 1.0)
+        done += each_prompt * float(totals["mixed_steps"])
+        shares.append(min(done / (replica_seconds * scale), 1.0) if scale else 0.0)
+    try:
+        return float(board_watts(chip, *shares).value)
+    except NoEvidence:
+        return None
+
+
+def _timeline(state: s.State) -> dict[str, list[float]]:
+    count = int(state.totals[0]["samples"])  # type: ignore[call-overload]
+    samples: Any = state.timeline
+    return {name: samples[name][:count].tolist() for name in ("at", "waiting", "running", "ready", "used")}
+
+
+def _units(state: s.State, duration: float, most: int = 1000) -> tuple[dict[str, float], ...]:
+    units: Any = state.units
+    return tuple(
+        {
+            "unit": number,
+            "pool": int(row["pool"]),
+            "served": int(row["served"]),
+            "utilisation": float(row["busy"]) / duration if duration > 0 else 0.0,
+            "cache_peak_tokens": float(row["peak"]),
+        }
+        for number, row in enumerate(units[:most])
+    )
+
+
+def _notes(cluster: Cluster, run: Run, figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a reader must know of this run."""
+    found = []
+    if not run.whole:
+        found.append(
+            f"interrupted: {figures['in_flight']:,} requests were still in flight and are not counted"
+        )
+    if figures["rejected"]:
+        found.append(
+            f"{figures['rejected']:,} requests were refused: too long for the cache, or a full queue"
+        )
+    if figures["failed"] or figures["unserved"]:
+        lost = figures["failed"] + figures["unserved"]
+        found.append(f"{lost:,} requests were never answered, after {figures['retries']:,} retries")
+    waiting = run.state.timeline["waiting"][: int(run.state.totals[0]["samples"])]  # type: ignore[call-overload]
+    if len(waiting) >= 16:
+        quarter = len(waiting) // 4
+        arrivals_over = waiting[-1] == 0
+        early, late = waiting[quarter : 2 * quarter].mean(), waiting[2 * quarter : 3 * quarter].mean()
+        if late > 2 * early + 10 * cluster.units and (arrivals_over or late > 0):
+            found.append("saturated: the queue grows through the run, so TTFT says how long it lasted")
+    if figures["preemptions"]:
+        found.append(f"{figures['preemptions']:,} preemptions for want of cache, computed again")
+    return tuple(found)
