@@ -24,7 +24,7 @@ from assay.study.conditions import Conditions, Pool, Predictions, Setting
 CHIPS = {"hgx-h100-8": 1.0, "hgx-h200-8": 1.1, "hgx-b200-8": 1.4, "mi300x-8": 0.7, "mi355x-8": 0.8}
 MODELS = {"llama-3.1-8b": 1.0, "qwen3-32b": 1.2, "deepseek-r1": 0.8, "gpt-oss-120b": 0.9}
 LOADS = (1.0, 4.0, 16.0, 64.0, 256.0)
-SMALL = Shape(centres=120)
+SMALL = replace(Shape.usual(), centres=120)
 
 
 def predict(conditions: Conditions) -> Predictions:

@@ -56,8 +56,7 @@ def left_out(points: Evidence, fitted: Fit, deployments: Mapping[str, float]) ->
 
 def _alone(points: Evidence, fitted: Fit, deployments: Mapping[str, float]) -> Floats:
     """Return residuals of points left out alone, what their deployment leaves taken from the others."""
-    half = np.linalg.solve(fitted.factor, fitted.at.T)
-    own = (half**2).sum(axis=0) * fitted.trusted
+    own = (fitted.half**2).sum(axis=0) * fitted.trusted
     residual: Floats = fitted.residual / np.maximum(1.0 - own, 0.05)
     if not deployments:
         return residual

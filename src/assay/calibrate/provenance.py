@@ -62,7 +62,7 @@ def fitted(
         "measured": counts,
         "sources": dict(sources.most_common()),
     }
-    calibration = learn(points.take(kept), Shape(seed=seed), about)
+    calibration = learn(points.take(kept), Shape.usual(seed), about)
     digest = hashlib.sha256(repr(sorted(dump(calibration).items(), key=str)).encode()).hexdigest()[:12]
     lines = [f"{about['points']:,} points from {len(sources)} sources, {len(calibration.centres):,} centres"]
     for name, intervals in calibration.intervals.items():

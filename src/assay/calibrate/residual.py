@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.engine.features import LEVELS, keys, numbers
-from assay.engine.kernel import Codes, Floats, Kernel, Single, Term, encode
+from assay.catalogue.load import catalogue
+from assay.engine.features import LEVELS, NAMES, keys, numbers
+from assay.engine.kernel import Codes, Floats, Kernel, Single, Term, encode, terms_of
 from assay.study.conditions import Conditions, Predictions
 
 Places = NDArray[np.intp]
@@ -23,31 +26,48 @@ class Shape:
     """How a correction is fitted.
 
     Attributes:
-        terms, linear: of the kernel. `noise`: variance of a measurement, log^2.
-        clip: residuals beyond it pull no harder, log.
+        terms, linear: of the kernel. `emphasis`: feature -> what its distance counts, 1 where absent.
+        noise: variance of a measurement, log^2. `clip`: residuals beyond it pull no harder, log.
+        own: metric -> (noise, clip) where they are not the ones above.
         centres: at most this many.
         rounds: passes that find which points are outliers.
         deployment: pull to zero of what a deployment leaves, in points.
         seed: of every draw.
     """
 
-    terms: tuple[Term, ...] = (
-        Term((), 0.15, 0.1, 4.0),
-        Term(("engine", "vendor"), 0.03, 0.5, 4.0),
-        Term(("chip", "engine"), 0.015, 0.5, 4.0),
-        Term(("chip",), 0.03, 0.5, 4.0),
-        Term(("family",), 0.02, 0.6, 4.0),
-        Term(("model",), 0.03, 0.5, 4.0),
-        Term(("chip", "model", "engine"), 0.04, 0.4, 2.0),
-    )
-    linear: float = 0.0005
-    noise: float = 0.01
-    clip: float = 0.25
-    centres: int = 1400
+    terms: tuple[Term, ...]
+    linear: float
+    emphasis: Mapping[str, float] = field(default_factory=dict)
+    noise: float = 0.1
+    clip: float = 0.2
+    own: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    centres: int = 1000
     rounds: int = 3
     deployment: float = 2.0
     seed: int = 0
-    emphasis: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, metric: str) -> Shape:
+        """Return the shape with a metric's own noise and clip."""
+        noise, clip = self.own.get(metric, (self.noise, self.clip))
+        return replace(self, noise=noise, clip=clip)
+
+    @classmethod
+    def usual(cls, seed: int = 0) -> Shape:
+        """Return the shape of `calibrations/serving_shape`."""
+        table: Mapping[str, Any] = catalogue().table("calibrations/serving_shape")
+        terms, linear = terms_of(table)
+        return cls(
+            terms=terms,
+            linear=linear,
+            emphasis={str(name): float(value) for name, value in table["emphasis"].items()},
+            noise=float(table["noise"]),
+            clip=float(table["clip"]),
+            own={name: (float(item["noise"]), float(item["clip"])) for name, item in table["own"].items()},
+            centres=int(table["centres"]),
+            rounds=int(table["rounds"]),
+            deployment=float(table["deployment"]),
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +184,7 @@ def basis(points: Evidence, shape: Shape) -> Basis:
         for place in range(len(levels))
     )
     codes = encode(rows, vocabulary)
-    small = centres.astype(np.float32)
+    small = centres.astype(np.float16).astype(np.float32)  # as they are written
     own = kernel.between((small, codes, np.arange(len(small))), (small, codes)).astype(np.float64)
     own[np.diag_indices(len(own))] += 1e-4 * own.diagonal().mean()
     return Basis(kernel, small, codes, vocabulary, own)
@@ -172,8 +192,6 @@ def basis(points: Evidence, shape: Shape) -> Basis:
 
 def _standard(x: Floats, emphasis: Mapping[str, float]) -> tuple[Floats, Floats]:
     """Return center and scale of each feature, from its quantiles; one without spread is silenced."""
-    from assay.engine.features import NAMES
-
     filled = np.where(np.isfinite(x), x, np.nan)
     empty = ~np.isfinite(filled).any(axis=0)
     filled[:, empty] = 0.0
@@ -217,7 +235,7 @@ def _means(z: Single, count: int, dice: np.random.Generator) -> Places:
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fit:
     """One metric fitted on a basis.
 
@@ -235,6 +253,12 @@ class Fit:
     at: Floats
     factor: Floats
 
+    @cached_property
+    def half(self) -> Floats:
+        """Return the points in the coordinates of the normal matrix's Cholesky factor, (m, n)."""
+        out: Floats = np.linalg.solve(self.factor, self.at.T).astype(np.float64)
+        return out
+
     def left_out(self, groups: Places) -> Floats:
         """Return the residual of each point if its whole group had been left out of the fit, (n,).
 
@@ -245,10 +269,9 @@ class Fit:
             groups: group of each point (n,).
         """
         out = np.empty(len(self.residual))
-        half = np.linalg.solve(self.factor, self.at.T)
         order = np.argsort(groups, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-            part = half[:, rows]
+            part = self.half[:, rows]
             weight = self.trusted[rows]
             if len(rows) <= len(part):
                 influence = part.T @ (part * weight)

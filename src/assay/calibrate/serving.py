@@ -25,7 +25,6 @@ MEASURED = {
     "ttft": ("ttft",),
     "ttft_median": ("ttft_median",),
     "throughput": ("throughput",),
-    "e2e": ("e2e", "e2e_median"),
     "joules": ("joules",),
 }
 
@@ -87,13 +86,13 @@ def learn(
 
     Args:
         points: the evidence.
-        shape: how to fit; None = the default.
+        shape: how to fit; None = the usual one.
         about: provenance to write into the calibration.
 
     Raises:
         BadInput: too few measured points.
     """
-    how = shape or Shape()
+    how = shape or Shape.usual()
     counts = {
         name: int(np.isfinite(points.targets[name]).sum()) for name in METRICS if name in points.targets
     }
@@ -130,6 +129,7 @@ def _with(
     calibration: Calibration, name: str, points: Evidence, ground: Basis, at: Floats, how: Shape
 ) -> Calibration:
     """Return a calibration with one more metric."""
+    how = how.of(name)
     fitted = fit(points, name, how, ground, at)
     left = deployments(points, fitted, how)
     tests = left_out(points, fitted, left)

@@ -138,7 +138,7 @@ def cited(root: Path, sources: Mapping[str, Any]) -> Iterator[Finding]:
     A `source` in words says itself where it is; an id must stand in sources.yaml or in the file's own
     `sources`.
     """
-    for folder in ("calibrations", "engines", "workloads", "latency"):
+    for folder in ("calibrations", "engines", "workloads", "latency", "quality"):
         try:
             files = compiled.section(folder, root)
         except BadFact:

@@ -124,10 +124,10 @@ def simulate(  # noqa: PLR0913 - one argument a flag
     /,
     *,
     lengths: Lengths = _USUAL,
-    load: Load = Load(),  # noqa: B008 - frozen
+    load: Load = Load(),
     on: Name,
     serving: Serving,
-    objective: Objective = Objective(),  # noqa: B008 - frozen
+    objective: Objective = Objective(),
     price: Literal["own", "contract", "list", "spot"] = "list",
     facts: Facts = (),
     log: Annotated[Path | None, Parameter(accepts_keys=False)] = None,
@@ -150,8 +150,11 @@ def simulate(  # noqa: PLR0913 - one argument a flag
         json: write the figures as JSON.
     """
     from assay.plan.platform import price_of
+    from assay.simulate.export import check_log
     from assay.simulate.outcome import outcome
 
+    if log:
+        check_log(log)
     known = catalogue(facts)
     job = prepare(model, lengths, load, serving, objective, on=on, facts=facts, price=price)
     with progress() as report:
@@ -184,7 +187,10 @@ def prepare(
     Raises:
         AssayError: what they ask for cannot be done.
     """
-    traffic, lengths = arriving(load, lengths, facts)
+    from assay.engine.models import model
+    from assay.plan.answer import check
+
+    traffic, lengths = arriving(load, lengths)
     question = ask(
         name,
         lengths,
@@ -200,12 +206,13 @@ def prepare(
         price=price,
     )
     if traffic is None:
+        check(question, model(question.model, facts)[0])
         traffic = drawn(load, question)
     cluster = deployed(question, serving, facts)
     return Job(question, cluster, traffic, failing(serving, cluster, load, traffic), load, objective)
 
 
-def arriving(load: Load, lengths: Lengths, facts: tuple[Path, ...]) -> tuple[Requests | None, Lengths]:
+def arriving(load: Load, lengths: Lengths) -> tuple[Requests | None, Lengths]:
     """Return the requests of a trace, if there is one, and the lengths that stand for its mean.
 
     Raises:
@@ -301,7 +308,9 @@ def failing(serving: Serving, cluster: Cluster, load: Load, traffic: Requests) -
     return tuple(read(serving.faults).events(pool.replicas, pool.stages, horizon, load.seed))
 
 
-def execute(job: Job, *, keep: bool, report: Callable[[str, float], None], traffic: Requests | None = None) -> Run:
+def execute(
+    job: Job, *, keep: bool, report: Callable[[str, float], None], traffic: Requests | None = None
+) -> Run:
     """Run the job, or the same with other traffic."""
     from assay.simulate.run import Limits
     from assay.simulate.run import execute as run
@@ -332,10 +341,7 @@ def search(job: Job, report: Callable[[str, float], None]) -> dict[str, Any]:
     base = 1.0 if job.load.trace else job.load.rate or 1.0
 
     def good(load: float) -> float:
-        if job.load.trace:
-            traffic = job.traffic.scaled(rate=load)
-        else:
-            traffic = drawn(job.load, job.question, load)
+        traffic = job.traffic.scaled(rate=load) if job.load.trace else drawn(job.load, job.question, load)
         tally = execute(job, keep=False, report=report, traffic=traffic).tally
         return tally.good / max(int(tally.ended.sum()), 1)
 

@@ -23,8 +23,8 @@ from assay.engine.kernel import Codes, Floats, Kernel, Single, closest, encode, 
 from assay.estimate import Estimate
 from assay.study.conditions import Conditions, Predictions
 
-#: Predicted quantities that have a correction of their own.
-METRICS = ("tpot", "ttft", "throughput", "e2e", "joules")
+#: Predicted quantities that have a correction of their own. The time of a request follows from them.
+METRICS = ("tpot", "ttft", "throughput", "joules")
 
 #: How much of a point's group has been measured, most to least, and the rung of evidence it stands on.
 KNOWLEDGE = {
@@ -48,6 +48,9 @@ ASKED = (
 
 #: Bounds on the log of an interval's scale.
 SCALES = (-4.6, 1.1)
+
+#: How much wider an interval is, at most, than its quantiles say, where nothing alike was measured.
+WIDER = 0.5
 
 #: Half width, in log, of the interval of a prediction without any calibration.
 UNCALIBRATED = 0.7
@@ -133,7 +136,7 @@ def apply(conditions: Conditions, raw: Predictions, calibration: Calibration) ->
         (calibration.centres, calibration.codes),
     )
     alike = closest(z, calibration.centres, calibration.length)
-    wider = 1.0 + np.clip(1.0 - alike / max(calibration.near, 1e-9), 0.0, 1.0)
+    wider = 1.0 + WIDER * np.clip(1.0 - alike / max(calibration.near, 1e-9), 0.0, 1.0)
     kinds = [calibration.knowledge(group) for group in groups]
     sums = between @ calibration.stacked
     place = {name: 2 * number for number, name in enumerate(calibration.weights)}
@@ -152,11 +155,39 @@ def apply(conditions: Conditions, raw: Predictions, calibration: Calibration) ->
         changed[metric] = _shifted(getattr(raw, metric), shift, bounds, metric)
         if metric == "ttft":
             changed["ttft_median"] = _shifted(raw.ttft_median, shift, bounds, metric)
+        elif metric == "throughput":
+            # requests in flight are throughput times the time of a request: the one errs as the other
+            changed["e2e"] = _shifted(raw.e2e, -shift, (-bounds[1], -bounds[0]), "e2e")
+    changed = {"e2e": _uncalibrated(raw.e2e, "e2e"), **changed}
+    opened = np.array([conditions.settings[item].load == "open" for item in used])[index]
+    changed["e2e"] = _where(
+        opened, _request(conditions, changed["ttft"], changed["tpot"], raw.e2e), changed["e2e"]
+    )
     basis = tuple(
         "assumed" if reason else KNOWLEDGE[kinds[place]]
         for place, reason in zip(index, raw.reason, strict=True)
     )
     return _with(replace(raw, basis=basis), changed)
+
+
+def _request(conditions: Conditions, ttft: Estimate, tpot: Estimate, raw: Estimate) -> Estimate:
+    """Return the time of a request from its parts: what an open load, which knows no users, is left with."""
+    rest = np.fmax(conditions.osl - 1.0, 0.0)
+
+    def both(part: str) -> Floats:
+        return np.asarray(getattr(ttft, part) + rest * getattr(tpot, part), dtype=np.float64)
+
+    low, value, high = (np.fmax(both(part), raw.floor) for part in ("low", "value", "high"))
+    return Estimate(value, low, high, raw.floor, "calibrated chip")
+
+
+def _where(mask: NDArray[np.bool_], first: Estimate, second: Estimate) -> Estimate:
+    """Return the first estimate where a mask holds and the second elsewhere."""
+    value, low, high, floor = (
+        np.where(mask, getattr(first, part), getattr(second, part))
+        for part in ("value", "low", "high", "floor")
+    )
+    return Estimate(value, low, high, floor, second.basis)
 
 
 def setting_codes(
@@ -281,5 +312,5 @@ def dump(calibration: Calibration) -> dict[str, Any]:
         "center": pack(calibration.kernel.center, "f4"),
         "scale": pack(calibration.kernel.scale, "f4"),
         "codes": pack(calibration.codes, "i2"),
-        "centres": pack(calibration.centres, "f4"),
+        "centres": pack(calibration.centres, "f2"),
     }

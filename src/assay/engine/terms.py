@@ -38,7 +38,7 @@ def terms(outcome: Outcome) -> dict[str, Floats]:
         "prefill_link": prompt.link,
         "prefill_overhead": prompt.overhead,
         "prefill_flops": prompt.flops,
-        "prefill_share": _prompt_share(state),
+        "prefill_share": _prompt_share(state, step.workload.yields),
         "batch": state.batch,
         "queue": state.queue,
         "utilisation": state.utilisation,
@@ -56,10 +56,10 @@ def _expert_rows(outcome: Outcome, state: Steady) -> Floats:
     return np.asarray(stage * routed[0].fill)
 
 
-def _prompt_share(state: Steady) -> Floats:
+def _prompt_share(state: Steady, yields: Floats | float) -> Floats:
     """Return the share of time that prompts add to decode steps."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.clip(1.0 - state.decode_step / np.maximum(state.tpot, 1e-12), 0.0, 1.0)
+        return np.clip(1.0 - state.decode_step / np.maximum(state.tpot * yields, 1e-12), 0.0, 1.0)
 
 
 def floors(outcome: Outcome, load: Load, chips: int, replicas: Floats) -> dict[str, Floats]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from assay.catalogue.quality import quality_note
 from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import Price, System
+from assay.engine.models import is_file
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
 from assay.engine.speculation import Speculation
@@ -33,7 +35,7 @@ from assay.study.deployment import Deployment
 from assay.study.question import Question
 
 #: Candidates kept a pair of formats before the measured corrections are applied.
-MOST_CANDIDATES = 48
+MOST_CANDIDATES = 24
 MOST_PAIRS = 32
 MOST_FRONT = 24
 #: A deployment sized for a rate may have any number of replicas.
@@ -253,6 +255,8 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     basis = max((item.basis for item in figures.values()), key=BASES.index)
     power = points.system.power_watts
     extra = () if choice.meets else (f"misses the limits by a factor of {choice.miss:.3g}",)
+    quality = None if is_file(question.model) else quality_note(copy.model.name, copy.weights)
+    extra += (quality,) if quality else ()
     return Row(
         deployment=deployment(choice, question),
         concurrency=float(points.concurrency[index]),

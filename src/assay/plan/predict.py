@@ -7,6 +7,7 @@ point it cannot answer gets NaN and a reason.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,13 @@ def predictions(
 
 def calibration() -> Any:
     """Return the shipped serving calibration, or None where there is none."""
+    return _calibration(catalogue().hash)
+
+
+@lru_cache(maxsize=2)
+def _calibration(version: str) -> Any:
+    """Read the calibration once for each state of the catalogue."""
+    del version
     try:
         return catalogue().table("calibrations/serving")
     except AssayError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from rich.console import RenderableType
@@ -40,14 +41,16 @@ def simulate_page(data: Mapping[str, Any], headline: str) -> Iterator[Renderable
 
 
 def _ended(data: Mapping[str, Any]) -> str:
-    parts = [f"{data['completed']:,} of {data['requests']:,} requests completed in {show(data['duration_s'], 's')}"]
+    parts = [
+        f"{data['completed']:,} of {data['requests']:,} requests completed in {show(data['duration_s'], 's')}"
+    ]
     parts += [f"{data[name]:,} {name}" for name in ("rejected", "failed", "unserved") if data[name]]
     return ", ".join(parts)
 
 
 def percentiles(data: Mapping[str, Any]) -> RenderableType:
     """Return the table of latencies."""
-    table = grid("left", *("right",) * len(_COLUMNS))
+    table = grid("left", "right", "right", "right", "right", "right")
     table.add_row("", *(Text(name.replace("_", "."), style="dim") for name in _COLUMNS))
     for key, title in _TITLES.items():
         table.add_row(title, *(show(float(data[key][name]), "s") for name in _COLUMNS))
@@ -58,22 +61,44 @@ def service(data: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield throughput, goodput, utilisation, cache and what it costs."""
     table = grid("left", "left")
     rows: list[tuple[str, str]] = [
-        ("requests", f"{number(data['requests_per_s'])}/s, {number(data['goodput_per_s'])}/s within the limits "
-         f"({data['good_share']:.1%})"),
-        ("output", f"{number(data['output_tokens_per_s'])} tok/s on {data['chips']:,} chip{'s' * (data['chips'] > 1)}, "
-         f"{number(data['output_tokens_per_s_per_chip'])} tok/s/chip"),
-        ("steps", f"units busy {data['utilisation']:.1%}, {data['prompt_share']:.0%} of it with prompts, "
-         f"mean batch {number(data['mean_batch'])}"),
-        ("cache", f"peak {data['cache_peak']:.0%} of {number(data['cache_tokens'])} tokens, "
-         f"{data['hit_rate']:.1%} of input tokens hit, {data['preemptions']:,} preemptions"),
+        (
+            "requests",
+            f"{number(data['requests_per_s'])}/s, {number(data['goodput_per_s'])}/s within the limits "
+            f"({data['good_share']:.1%})",
+        ),
+        (
+            "output",
+            f"{number(data['output_tokens_per_s'])} tok/s on {data['chips']:,} chips, "
+            f"{number(data['output_tokens_per_s_per_chip'])} tok/s/chip",
+        ),
+        (
+            "steps",
+            f"units busy {data['utilisation']:.1%}, {data['prompt_share']:.0%} of it with prompts, "
+            f"mean batch {number(data['mean_batch'])}",
+        ),
+        (
+            "cache",
+            f"peak {data['cache_peak']:.0%} of {number(data['cache_tokens'])} tokens, "
+            f"{data['hit_rate']:.1%} of input tokens hit, {data['preemptions']:,} preemptions",
+        ),
     ]
     if data["usd_per_request"] is not None:
-        rows.append(("money", f"{number(data['usd_per_million_output_tokens'])} USD per million output tokens, "
-                     f"{data['usd_per_request'] * 1e3:.3g} USD per thousand requests"))
+        rows.append(
+            (
+                "money",
+                f"{number(data['usd_per_million_output_tokens'])} USD per million output tokens, "
+                f"{data['usd_per_request'] * 1e3:.3g} USD per thousand requests",
+            )
+        )
     if data["joules_per_request"] is not None:
-        rows.append(("energy", f"{number(data['joules_per_request'])} J a request, "
-                     f"{number(data['joules_per_output_token'])} J an output token, "
-                     f"{number(data['watts_per_chip'])} W a chip"))
+        rows.append(
+            (
+                "energy",
+                f"{number(data['joules_per_request'])} J a request, "
+                f"{number(data['joules_per_output_token'])} J an output token, "
+                f"{number(data['watts_per_chip'])} W a chip",
+            )
+        )
     for name, text in rows:
         table.add_row(Text(name, style="dim"), text)
     yield table
@@ -91,11 +116,9 @@ def timeline(samples: Mapping[str, Sequence[float]]) -> Iterator[RenderableType]
 
 def blocks(values: Sequence[float], width: int = _WIDTH) -> str:
     """Return values as a row of block characters, each the greatest of its share."""
-    top = max(max(values), 1e-12)
-    picked = [
-        max(values[k * len(values) // width : max((k + 1) * len(values) // width, k * len(values) // width + 1)])
-        for k in range(width)
-    ]
+    top = max(*values, 1e-12)
+    edges = [k * len(values) // width for k in range(width + 1)]
+    picked = [max(values[low : max(high, low + 1)]) for low, high in pairwise(edges)]
     return "".join(_BLOCKS[min(int(value / top * 8 + 0.999), 8)] for value in picked)
 
 
@@ -105,6 +128,8 @@ def tipping(found: Mapping[str, Any] | None) -> Iterator[RenderableType]:
         return
     share, unit = found["share"], found["unit"]
     if found["load"]:
-        yield Text(f"\nup to {number(found['load'])}{unit} {share:.0%} of the requests meet the limits", style="bold")
+        yield Text(
+            f"\nup to {number(found['load'])}{unit} {share:.0%} of the requests meet the limits", style="bold"
+        )
     else:
         yield Text(f"\nno load was found at which {share:.0%} of the requests meet the limits", style="bold")

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import DoesNotFit
+from assay.simulate import forms
 from assay.simulate import state as s
 from assay.simulate.cluster import ROLES, ROUTERS, Cluster, Pool, Scaling
 from assay.simulate.faults import Event
 from assay.simulate.policies import table
 from assay.simulate.timetable import Timetable, timetable
 from assay.workload.arrivals import Requests
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Samples of the timeline at most.
 SAMPLES = 1024
@@ -48,7 +52,7 @@ def build(
     while slots < 2 * users:
         slots *= 2
     on = cluster.scaling.least if cluster.scaling else cluster.units
-    totals = s.rows(
+    totals = forms.rows(
         s.Totals, 1, free=slots, pending=-1, ready=on, sample_width=_first_gap(first), tick_at=setup["tick"]
     )
     entries, units, buckets = _units(cluster, pools, on)
@@ -63,12 +67,8 @@ def build(
         "totals": totals,
         "pools": pools,
         "units": units,
-        "flight": s.rows(s.FlightRow, slots),
         "entries": entries,
-        "coming": s.rows(s.ComingRow, 0),
         "faults": _faults(events),
-        "log": s.rows(s.LogRow, 4 * slots),
-        "timeline": s.rows(s.SampleRow, SAMPLES),
         "table": flat,
         "node": max((item.node for item in tables), key=len),
         "until": until,
@@ -79,16 +79,26 @@ def build(
         "heap": heap.copy(),
         "head": queues,
         "tail": queues.copy(),
-        "slots": np.arange(slots, dtype=np.int64)[::-1].copy(),
-        "later_at": np.zeros(slots),
-        "later_slot": np.zeros(slots, dtype=np.int64),
         "bucket": np.zeros(buckets, dtype=np.int64),
         "seen": np.full(known, -1),
         "owner": np.zeros(known, dtype=np.int64),
+    }
+    return s.State(**fields, **_empty(slots))
+
+
+def _empty(slots: int) -> dict[str, Any]:
+    """Return room for so many requests in flight, and what is still empty."""
+    return {
+        "flight": forms.rows(s.FlightRow, slots),
+        "coming": forms.rows(s.ComingRow, 0),
+        "log": forms.rows(s.LogRow, 4 * slots),
+        "timeline": forms.rows(s.SampleRow, SAMPLES),
+        "slots": np.arange(slots, dtype=np.int64)[::-1].copy(),
+        "later_at": np.zeros(slots),
+        "later_slot": np.zeros(slots, dtype=np.int64),
         "ids": np.zeros(0, dtype=np.int64),
         "gaps": np.zeros(s.GAPS, dtype=np.int64),
     }
-    return s.State(**fields)
 
 
 def _first_gap(first: Requests) -> float:
@@ -111,7 +121,7 @@ def _timetable(pool: Pool, longest: int) -> Timetable:
 def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequences: int) -> NDArray[Any]:
     router = table()["router"]
     scaling = cluster.scaling or Scaling(np.inf, 1.0, 0, 0, 0.0)
-    return s.rows(
+    return forms.rows(
         s.Setup,
         1,
         router=ROUTERS.index(cluster.router),
@@ -135,10 +145,10 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
     )
 
 
-def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> tuple[NDArray[Any], s.Floats]:
+def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> tuple[NDArray[Any], Floats]:
     """Return the parameters of the pools, and all their tables one after another."""
-    made = s.rows(s.PoolRow, len(tables))
-    flat: list[s.Floats] = []
+    made = forms.rows(s.PoolRow, len(tables))
+    flat: list[Floats] = []
     first = tree = 0
     for row, pool, item in zip(made, cluster.pools, tables, strict=True):
         policy, engine, stages = pool.policy, pool.copy.engine, pool.stages
@@ -173,7 +183,7 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
     pool = np.repeat(np.arange(len(cluster.pools)), pools["units"])
     blocks, buckets = pools["blocks"][pool], pools["buckets"][pool]
     first, start = np.cumsum(blocks) - blocks, np.cumsum(buckets) - buckets
-    units = s.rows(
+    units = forms.rows(
         s.UnitRow,
         len(pool),
         pool=pool,
@@ -189,18 +199,18 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
     )
     units["health"][on:] = s.OFF
     total = int(blocks.sum())
-    return s.rows(s.EntryRow, total, older=-1, newer=-1, free=np.arange(total)), units, int(buckets.sum())
+    return forms.rows(s.EntryRow, total, older=-1, newer=-1, free=np.arange(total)), units, int(buckets.sum())
 
 
 def _faults(events: Sequence[Event]) -> NDArray[Any]:
-    made = s.rows(s.FaultRow, len(events) + 1, factor=1.0)
+    made = forms.rows(s.FaultRow, len(events) + 1, factor=1.0)
     for row, event in zip(made, events, strict=False):
         row["at"], row["unit"], row["kind"], row["factor"] = event.at, event.unit, event.kind, event.factor
     made["at"][-1] = np.inf
     return made
 
 
-def _trees(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[s.Ints, s.Floats]:
+def _trees(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[Ints, Floats]:
     """Return the routers' trees of all pools, and the loads they compare: infinite beyond the units."""
     weights, trees = [], []
     for index, (units, leaves) in enumerate(zip(pools["units"], pools["leaves"], strict=True)):
@@ -211,7 +221,7 @@ def _trees(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[s.Ints, s.Fl
     return np.concatenate(trees), np.concatenate(weights)
 
 
-def tournament(keys: s.Floats) -> s.Ints:
+def tournament(keys: Floats) -> Ints:
     """Return the winner tree of keys whose number is a power of two."""
     leaves = len(keys)
     tree = np.zeros(2 * leaves, dtype=np.int64)

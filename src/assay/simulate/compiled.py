@@ -37,6 +37,7 @@ MODULES = (
     "events",
 )
 
+ENTRIES = ("begin", "run")
 _MARK = "ready"
 
 
@@ -78,7 +79,9 @@ def kernel(compiled: bool) -> Kernel:
 
 @lru_cache(maxsize=1)
 def _compiled() -> Kernel:
-    from numba import config, njit
+    import numba
+
+    config: Any = numba.config
 
     modules = [import_module(f"assay.simulate.{name}") for name in MODULES]
     namespace: dict[str, Any] = {}
@@ -94,7 +97,9 @@ def _compiled() -> Kernel:
     try:
         for function in functions:
             twin = FunctionType(function.__code__, namespace, function.__name__, function.__defaults__)
-            namespace[function.__name__] = njit(cache=True, error_model="numpy")(twin)
+            # a cached function holds all that it calls, so only the entries are kept
+            entry = function.__name__ in ENTRIES
+            namespace[function.__name__] = numba.njit(cache=entry, error_model="numpy")(twin)
     finally:
         config.CACHE_DIR = before
     from assay.simulate.reference import Reference
@@ -123,6 +128,6 @@ def _folder() -> Path:
 @lru_cache(maxsize=1)
 def _fingerprint() -> str:
     total = hashlib.sha256()
-    for name in (*MODULES, "state"):
+    for name in (*MODULES, "state", "reference", "compiled"):
         total.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return total.hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The event loop: faults, ends of steps, requests that turn up again, arrivals, in that order at one instant."""
+"""The event loop. At one instant: faults, ends of steps, requests that turn up again, arrivals, scaling."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def table(run: Run) -> dict[str, NDArray[Any]]:
     """
     if not run.tally.keep:
         raise BadInput("The run kept no requests.", "Run it with keep=True.")
-    rows = np.concatenate(run.tally.rows) if run.tally.rows else np.zeros(0, dtype=run.state.log.dtype)  # type: ignore[attr-defined]
+    rows: NDArray[Any] = np.concatenate([run.state.log[:0], *run.tally.rows])
     rows = rows[np.argsort(rows["number"], kind="stable")]
     done = rows["status"] == 0
     request = run.tally.request
@@ -54,12 +55,25 @@ def table(run: Run) -> dict[str, NDArray[Any]]:
     }
 
 
+def check_log(path: Path) -> None:
+    """Refuse a name that cannot be written, before a long run.
+
+    Raises:
+        BadInput: a suffix other than .parquet and .csv, or Parquet without pyarrow.
+    """
+    if path.suffix not in {".csv", ".parquet"}:
+        raise BadInput(f"--log {path}: the suffix is neither .parquet nor .csv.", "Name it requests.parquet.")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise BadInput("Parquet needs pyarrow.", "Install assay-llm[tables], or write a .csv.")
+
+
 def write_log(run: Run, path: Path) -> None:
     """Write every request into a file, by its suffix Parquet or CSV.
 
     Raises:
         BadInput: another suffix, or Parquet without pyarrow.
     """
+    check_log(path)
     columns = table(run)
     if path.suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -67,13 +81,9 @@ def write_log(run: Run, path: Path) -> None:
             writer.writerow(columns)
             writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
         return
-    if path.suffix != ".parquet":
-        raise BadInput(f"--log {path}: the suffix says neither .parquet nor .csv.", "Name it requests.parquet.")
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise BadInput("Parquet needs pyarrow.", "Install assay-llm[tables], or write a .csv.") from None
+    import pyarrow
+    from pyarrow import parquet
+
     parquet.write_table(pyarrow.table(columns), path)
 
 
@@ -93,8 +103,8 @@ def _events(run: Run, found: Outcome) -> Iterator[dict[str, Any]]:
     ):
         for name, value in (("waiting", waiting), ("running", running), ("cache tokens", used)):
             yield {"ph": "C", "pid": 0, "ts": at * _MICRO, "name": name, "args": {name: value}}
-    rows = np.concatenate(run.tally.rows) if run.tally.rows else []
-    rows = rows[np.argsort(rows["arrival"], kind="stable")][:MOST_SLICES] if len(rows) else []
+    rows: NDArray[Any] = np.concatenate([run.state.log[:0], *run.tally.rows])
+    rows = rows[np.argsort(rows["arrival"], kind="stable")][:MOST_SLICES]
     lanes: dict[int, tuple[list[tuple[float, int]], list[int]]] = {}
     for row in rows:
         if row["status"]:
@@ -111,7 +121,13 @@ def _events(run: Run, found: Outcome) -> Iterator[dict[str, Any]]:
         first = float(row["first"])
         where = {"ph": "X", "pid": unit + 1, "tid": lane}
         number = f"request {int(row['number'])}"
-        yield {**where, "ts": start * _MICRO, "dur": (first - start) * _MICRO, "name": "to first token", "args": about}
+        yield {
+            **where,
+            "ts": start * _MICRO,
+            "dur": (first - start) * _MICRO,
+            "name": "to first token",
+            "args": about,
+        }
         yield {**where, "ts": first * _MICRO, "dur": (end - first) * _MICRO, "name": number, "args": about}
     for unit in sorted(lanes):
         yield {"ph": "M", "pid": unit + 1, "name": "process_name", "args": {"name": f"unit {unit}"}}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from assay.catalogue.reader import read_yaml
-from assay.errors import BadInput
+from assay.errors import BadFact, BadInput
 from assay.simulate.state import DOWN, RECOVER, SLOW
 from assay.units import parse_quantity
 
@@ -89,8 +89,8 @@ def read(path: Path) -> Faults:
     """
     try:
         data = read_yaml(path, str(path))
-    except OSError as error:
-        raise BadInput(f"Cannot read {str(path)!r}: {error.strerror or error}.", _EXAMPLE) from None
+    except BadFact as error:
+        raise BadInput(error.message, _EXAMPLE) from None
     if not isinstance(data, Mapping) or not set(data) <= {"faults", "mtbf", "mttr"} or not data:
         raise BadInput(f"{path} is not a faults file.", _EXAMPLE)
     entries = data.get("faults") or []

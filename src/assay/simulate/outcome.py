@@ -12,7 +12,6 @@ from assay.catalogue.schema import Price
 from assay.engine.breakdown import breakdown
 from assay.engine.step import Batch, Workload
 from assay.errors import NoEvidence
-from assay.simulate import state as s
 from assay.simulate.cluster import Cluster, Pool
 from assay.simulate.run import Run
 from assay.simulate.sketch import ERROR, of_bins
@@ -62,13 +61,13 @@ def outcome(cluster: Cluster, run: Run, price: Price | None = None) -> Outcome:
     totals = state.totals[0]
     duration = max(tally.last - run.first, 0.0)
     ended = dict(zip(("completed", "rejected", "failed", "unserved"), tally.ended.tolist(), strict=True))
-    replica_seconds = float(totals["ready_seconds"]) / cluster.pools[0].stages  # type: ignore[call-overload]
+    replica_seconds = float(totals["ready_seconds"]) / cluster.pools[0].stages
     chips = cluster.pools[0].chips // cluster.pools[0].replicas
     per_second = 1.0 / duration if duration > 0 else 0.0
     figures: dict[str, Any] = {
-        "requests": int(tally.ended.sum()) + (0 if run.whole else int(totals["in_flight"])),  # type: ignore[call-overload]
+        "requests": int(tally.ended.sum()) + (0 if run.whole else int(totals["in_flight"])),
         **ended,
-        "in_flight": 0 if run.whole else int(totals["in_flight"]),  # type: ignore[call-overload]
+        "in_flight": 0 if run.whole else int(totals["in_flight"]),
         "duration_s": duration,
         "ttft_s": tally.ttft.summary(),
         "tpot_s": tally.tpot.summary(),
@@ -89,11 +88,11 @@ def outcome(cluster: Cluster, run: Run, price: Price | None = None) -> Outcome:
     return Outcome(figures, _timeline(state), _units(state, duration), _notes(cluster, run, figures))
 
 
-def _service(cluster: Cluster, state: s.State, duration: float) -> dict[str, Any]:
+def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
     """Return utilisation, batch, cache, preemptions and retries."""
-    totals: Any = state.totals[0]
-    units: Any = state.units
-    pools: Any = state.pools
+    totals = state.totals[0]
+    units = state.units
+    pools = state.pools
     busy = float(totals["decode_busy"] + totals["prompt_busy"])
     room = pools["room"][units["pool"]]
     return {
@@ -115,7 +114,7 @@ def _service(cluster: Cluster, state: s.State, duration: float) -> dict[str, Any
 
 
 def _means(
-    cluster: Cluster, state: s.State, run: Run, replica_seconds: float, chips: int, price: Price | None
+    cluster: Cluster, state: Any, run: Run, replica_seconds: float, chips: int, price: Price | None
 ) -> dict[str, float | None]:
     """Return energy and money of a request and of a token."""
     requests = max(int(run.tally.ended[0]), 1)
@@ -125,7 +124,7 @@ def _means(
         watts = _watts(cluster.pools[0], state, replica_seconds)
         chip_seconds = replica_seconds * chips
     else:
-        chip_seconds = float(state.totals[0]["now"]) * cluster.chips  # type: ignore[call-overload]
+        chip_seconds = float(state.totals[0]["now"]) * cluster.chips
     joules = watts * chip_seconds if watts is not None else None
     dollars = price.usd_per_hour * chip_seconds / SECONDS_PER_HOUR if price is not None else None
     return {
@@ -138,9 +137,9 @@ def _means(
     }
 
 
-def _watts(pool: Pool, state: s.State, replica_seconds: float) -> float | None:
+def _watts(pool: Pool, state: Any, replica_seconds: float) -> float | None:
     """Return the mean board power of a chip, W: activity of mean steps over all the time units were up."""
-    totals: Any = state.totals[0]
+    totals = state.totals[0]
     busy = float(totals["decode_busy"] + totals["prompt_busy"])
     if busy <= 0 or replica_seconds <= 0:
         return None
@@ -170,14 +169,14 @@ def _watts(pool: Pool, state: s.State, replica_seconds: float) -> float | None:
         return None
 
 
-def _timeline(state: s.State) -> dict[str, list[float]]:
-    count = int(state.totals[0]["samples"])  # type: ignore[call-overload]
-    samples: Any = state.timeline
+def _timeline(state: Any) -> dict[str, list[float]]:
+    count = int(state.totals[0]["samples"])
+    samples = state.timeline
     return {name: samples[name][:count].tolist() for name in ("at", "waiting", "running", "ready", "used")}
 
 
-def _units(state: s.State, duration: float, most: int = 1000) -> tuple[dict[str, float], ...]:
-    units: Any = state.units
+def _units(state: Any, duration: float, most: int = 1000) -> tuple[dict[str, float], ...]:
+    units = state.units
     return tuple(
         {
             "unit": number,
@@ -204,7 +203,7 @@ def _notes(cluster: Cluster, run: Run, figures: Mapping[str, Any]) -> tuple[str,
     if figures["failed"] or figures["unserved"]:
         lost = figures["failed"] + figures["unserved"]
         found.append(f"{lost:,} requests were never answered, after {figures['retries']:,} retries")
-    waiting = run.state.timeline["waiting"][: int(run.state.totals[0]["samples"])]  # type: ignore[call-overload]
+    waiting = run.state.timeline["waiting"][: int(run.state.totals[0]["samples"])]
     if len(waiting) >= 16:
         quarter = len(waiting) // 4
         arrivals_over = waiting[-1] == 0

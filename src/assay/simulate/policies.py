@@ -2,7 +2,7 @@
 
 | engine | prompts and decodes | admission | when the cache is full |
 |---|---|---|---|
-| vllm | share a step within one token budget | a prompt that fits now | preempts the last admitted, computed again |
+| vllm | share a step and its budget | a prompt that fits now | preempts the last admitted, computed again |
 | sglang | prompts first, decodes wait | fits, with a share of the output to come | as vllm ("retract") |
 | trtllm | share a step | fits with all of its output | never happens |
 

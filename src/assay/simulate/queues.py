@@ -1,4 +1,4 @@
-"""Heaps, tournament trees and chained lists of the kernel; ties go to the lower index, always the same way."""
+"""Heaps, tournament trees and chained lists of the kernel; ties always go the same way."""
 
 from __future__ import annotations
 

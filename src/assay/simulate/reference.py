@@ -13,21 +13,25 @@ try:
     from numba.core import types
     from numba.experimental import structref
 
+    unliteral: Any = types.unliteral
+    define_proxy: Any = structref.define_proxy
+
     @structref.register
-    class StateType(types.StructRef):  # type: ignore[misc]
+    class StateType(types.StructRef):
         """Type of `Reference` in compiled code."""
 
         def preprocess_fields(self, fields: Any) -> Any:
             """Return the fields without literal types."""
-            return tuple((name, types.unliteral(kind)) for name, kind in fields)
+            return tuple((name, unliteral(kind)) for name, kind in fields)
 
-    class Reference(structref.StructRefProxy):  # type: ignore[misc]
+    class Reference(structref.StructRefProxy):
         """A pointer to the arrays of a `State`."""
 
         def __new__(cls, *arrays: Any) -> Any:
             """Take the arrays in the order of `State`."""
-            return structref.StructRefProxy.__new__(cls, *arrays)
+            make: Any = structref.StructRefProxy.__new__
+            return make(cls, *arrays)
 
-    structref.define_proxy(Reference, StateType, list(State._fields))
+    define_proxy(Reference, StateType, list(State._fields))
 except ImportError:  # plain Python runs on the state itself
     Reference = None  # type: ignore[assignment,misc]

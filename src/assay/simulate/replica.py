@@ -49,9 +49,13 @@ def enter(state: State, number: int, slot: int, now: float) -> None:
     append(state, number * CLASSES + state.flight[slot].priority, slot)
     if unit.kind == IDLE:
         start(state, number, now)
-    elif unit.kind == DECODE and unit.waiting == 1 and unit.planned > 1:
-        if unit.count < state.pools[unit.pool].sequences:
-            cut(state, number, now)
+    elif (
+        unit.kind == DECODE
+        and unit.waiting == 1
+        and unit.planned > 1
+        and unit.count < state.pools[unit.pool].sequences
+    ):
+        cut(state, number, now)
 
 
 def cut(state: State, number: int, now: float) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import BadInput
+from assay.simulate import forms
 from assay.simulate import state as s
 from assay.simulate.building import build
 from assay.simulate.cluster import Cluster
@@ -54,7 +55,7 @@ class Tally:
 
     def take(self, log: Any, count: int) -> None:
         """Add the first `count` rows of the kernel's log."""
-        part = s.packed("log", log[:count]).copy()
+        part = forms.packed("log", log[:count]).copy()
         status = part["status"]
         self.ended += np.bincount(status, minlength=4)
         done = status == s.COMPLETED
@@ -84,20 +85,20 @@ class Run:
 
     Attributes:
         tally: requests that ended.
-        state: the kernel's last state, as arrays.
+        state: the kernel's last `assay.simulate.state.State`, in arrays.
         first: arrival of the first request, s.
         whole: whether everything was done; False after an interruption.
         compiled: whether numba ran it.
     """
 
     tally: Tally
-    state: s.State
+    state: Any
     first: float
     whole: bool
     compiled: bool
 
 
-def execute(
+def execute(  # noqa: PLR0913 - what runs, and how it is watched
     cluster: Cluster,
     traffic: Requests | Sessions | Iterable[Requests],
     *,
@@ -131,7 +132,7 @@ def execute(
     """
     gap = None
     if isinstance(traffic, Sessions):
-        traffic, gap = traffic.requests, traffic.gap
+        gap, traffic = traffic.gap, traffic.requests
     chunks = iter((traffic,) if isinstance(traffic, Requests) else traffic)
     first = next(chunks, None)
     if first is None or not len(first):
@@ -146,12 +147,12 @@ def execute(
     request = cluster.pools[0].copy.engine.request
     state = build(cluster, first, longest, users, events)
     if not compiled:
-        state = s.as_plain(state)
+        state = forms.as_plain(state)
     tally = Tally(limits or Limits(), request, keep)
     feed = Feed(chain((first,), chunks), request, cached, len(first) if single else 0, gap)
     state, whole = _loop(code, state, feed, tally, users, progress)
     start = float(first.arrival[0]) if not users else 0.0
-    return Run(tally, s.as_arrays(state), start, whole, compiled)
+    return Run(tally, forms.as_arrays(state), start, whole, compiled)
 
 
 @dataclass(slots=True)
@@ -172,12 +173,12 @@ class Feed:
         chunk = self.ahead if self.ahead is not None else next(self.chunks)
         self.ahead = next(self.chunks, None)
         self.given += len(chunk)
-        count, block_tokens = len(chunk), s.read(state, "setup", "block_tokens")
+        count, block_tokens = len(chunk), forms.read(state, "setup", "block_tokens")
         offset, ids = np.zeros(count + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
         if chunk.blocks is not None and block_tokens:
             offset, ids = chunk.blocks[0], _held(state, scramble(chunk.blocks[1]))
         hit = np.minimum((chunk.isl * self.cached).astype(np.int64), chunk.isl - 1)
-        coming = s.rows(
+        coming = forms.rows(
             s.ComingRow,
             count,
             arrival=chunk.arrival + self.request,
@@ -194,16 +195,17 @@ class Feed:
         opening = count
         if self.gap is not None:
             coming, opening = _in_sessions(coming, chunk, self.gap + self.request)
-        s.write(state, "totals", "coming", 0)
-        s.write(state, "setup", "opening", opening)
-        s.write(state, "setup", "last", int(self.ahead is None))
-        if isinstance(state.slots, np.ndarray):
-            return state._replace(coming=coming, ids=ids)  # type: ignore[arg-type]
-        return state._replace(coming=s.plain("coming", coming), ids=ids.tolist())  # type: ignore[arg-type]
+        forms.write(state, "totals", "coming", 0)
+        forms.write(state, "setup", "opening", opening)
+        forms.write(state, "setup", "last", int(self.ahead is None))
+        new: dict[str, Any] = {"coming": coming, "ids": ids}
+        if not is_array(state.slots):
+            new = {name: forms.plain(name, item) for name, item in new.items()}
+        return state._replace(**new)
 
 
 def _in_sessions(coming: NDArray[Any], chunk: Requests, gap: NDArray[np.float64]) -> tuple[NDArray[Any], int]:
-    """Return the rows with those first that arrive by themselves, later turns behind them, and their number."""
+    """Return the rows with those first that arrive by themselves, later turns behind, and their number."""
     later = np.isfinite(gap) & (chunk.turn > 0)
     order = np.concatenate([np.flatnonzero(~later), np.flatnonzero(later)])
     place = np.empty(len(order), dtype=np.int64)
@@ -219,7 +221,7 @@ def _held(state: s.State, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the ids of a chunk with those of requests still in flight behind them, their places updated."""
     flight = state.flight
     used = set(range(len(state.slots))) - {
-        int(slot) for slot in state.slots[: s.read(state, "totals", "free")]
+        int(slot) for slot in state.slots[: forms.read(state, "totals", "free")]
     }
     parts, at = [ids], len(ids)
     for slot in sorted(used):
@@ -257,14 +259,13 @@ def _loop(
 ) -> tuple[s.State, bool]:
     state = feed.refill(state)
     try:
-        if users:
-            code.begin(state, min(users, feed.given))
+        code.begin(state, min(users, feed.given))
         while True:
             reason = code.run(state)
             if code.compiled:
                 mark()
-            tally.take(state.log, s.read(state, "totals", "logged"))
-            s.write(state, "totals", "logged", 0)
+            tally.take(state.log, forms.read(state, "totals", "logged"))
+            forms.write(state, "totals", "logged", 0)
             if reason == s.DONE:
                 return state, True
             if reason == s.MORE_REQUESTS:
@@ -275,13 +276,18 @@ def _loop(
                 share = int(tally.ended.sum()) / feed.expected if feed.expected else 0.0
                 progress(f"{int(tally.ended.sum()):,} requests", min(share, 1.0))
     except KeyboardInterrupt:
-        tally.take(state.log, s.read(state, "totals", "logged"))
+        tally.take(state.log, forms.read(state, "totals", "logged"))
         return state, False
+
+
+def is_array(items: Any) -> bool:
+    """Return whether a field of the state has its compiled form."""
+    return isinstance(items, np.ndarray)
 
 
 def grow(state: s.State) -> s.State:
     """Return the state with twice the slots for requests in flight."""
-    wide = s.as_arrays(state)
+    wide = forms.as_arrays(state)
     size = len(wide.slots)
 
     def longer(array: Any) -> Any:
@@ -289,7 +295,7 @@ def grow(state: s.State) -> s.State:
 
     slots = longer(wide.slots)
     slots[:size] = np.arange(2 * size - 1, size - 1, -1)
-    s.write(wide, "totals", "free", size)
+    forms.write(wide, "totals", "free", size)
     wide = wide._replace(
         flight=longer(wide.flight),
         slots=slots,
@@ -297,4 +303,4 @@ def grow(state: s.State) -> s.State:
         later_slot=longer(wide.later_slot),
         log=longer(wide.log),
     )
-    return wide if isinstance(state.slots, np.ndarray) else s.as_plain(wide)
+    return wide if is_array(state.slots) else forms.as_plain(wide)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from assay.simulate.state import GAP_BINS, GAP_LOW, GAPS, Floats, Ints
+from assay.simulate.state import GAP_BINS, GAP_LOW, GAPS
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Values kept exactly before the histogram takes over.
 EXACT = 1 << 17

@@ -11,15 +11,12 @@ A *pool* is a set of equal units. A *slot* holds one request in flight; slots ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+#: As plain Python has them; compiled code has arrays.
+Floats = list[float]
+Ints = list[int]
 
 INFINITE = float("inf")
 
@@ -94,7 +91,7 @@ class Totals:
             turn up later, and places in faults, log and timeline.
         turn, order: counters of the round robin and of admissions.
         pending, pending_tail: requests that no unit can take now.
-        in_flight, waiting, running, ready: slots taken, requests and units, now; `peak`: most requests at once.
+        in_flight, waiting, running, ready: slots taken, requests and units, now; `peak`: most requests.
         events, steps, mixed_steps, preempted, retried: events, decode steps, steps with prompts ...
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
@@ -317,16 +314,16 @@ class FaultRow(NamedTuple):
 class State(NamedTuple):
     """All of it: records, then plain arrays (heaps, trees, queues, tables)."""
 
-    setup: Sequence[Setup]
-    totals: Sequence[Totals]
-    pools: Sequence[PoolRow]
-    units: Sequence[UnitRow]
-    flight: Sequence[FlightRow]
-    entries: Sequence[EntryRow]
-    coming: Sequence[ComingRow]
-    faults: Sequence[FaultRow]
-    log: Sequence[LogRow]
-    timeline: Sequence[SampleRow]
+    setup: list[Setup]
+    totals: list[Totals]
+    pools: list[PoolRow]
+    units: list[UnitRow]
+    flight: list[FlightRow]
+    entries: list[EntryRow]
+    coming: list[ComingRow]
+    faults: list[FaultRow]
+    log: list[LogRow]
+    timeline: list[SampleRow]
     table: Floats
     node: Floats
     until: Floats
@@ -345,85 +342,3 @@ class State(NamedTuple):
     owner: Ints
     ids: Ints
     gaps: Ints
-
-
-#: Field of `State` -> class of its records.
-RECORDS: dict[str, Any] = {
-    "setup": Setup,
-    "totals": Totals,
-    "pools": PoolRow,
-    "units": UnitRow,
-    "flight": FlightRow,
-    "entries": EntryRow,
-    "coming": ComingRow,
-    "faults": FaultRow,
-    "log": LogRow,
-    "timeline": SampleRow,
-}
-
-
-def kinds(row: Any) -> np.dtype[Any]:
-    """Return the record type of a row class."""
-    if hasattr(row, "_fields"):
-        notes = {name: row.__annotations__[name] for name in row._fields}
-    else:
-        notes = {item.name: item.type for item in fields(row)}
-    words = {name: getattr(note, "__forward_arg__", note) for name, note in notes.items()}
-    return np.dtype([(name, "f8" if word == "float" else "i8") for name, word in words.items()], align=True)
-
-
-def rows(row: Any, count: int, **columns: Any) -> NDArray[Any]:
-    """Return `count` records of a row class, zero but for the columns given."""
-    made = np.zeros(count, dtype=kinds(row))
-    for name, values in columns.items():
-        made[name] = values
-    return made
-
-
-def plain(name: str, array: NDArray[Any]) -> list[Any]:
-    """Return a field of `State` as plain Python has it: a list of objects or of numbers."""
-    row = RECORDS.get(name)
-    if row is None:
-        return list(array.tolist())
-    return [row(*item) for item in array.tolist()]
-
-
-def packed(name: str, items: Any) -> NDArray[Any]:
-    """Return a field of `State` as an array, whatever form it has."""
-    if isinstance(items, np.ndarray):
-        return items
-    row = RECORDS.get(name)
-    if row is None:
-        return np.array(items, dtype=np.float64 if name in FLOATS else np.int64)
-    kind = kinds(row)
-    names = kind.names or ()
-    return np.array([tuple(getattr(item, field) for field in names) for item in items], dtype=kind)
-
-
-#: Plain arrays of real numbers in `State`.
-FLOATS = ("table", "node", "until", "weight", "later_at")
-
-
-def as_plain(state: State) -> State:
-    """Return the state in the form plain Python runs on."""
-    return State(*(plain(name, item) for name, item in zip(State._fields, state, strict=True)))
-
-
-def as_arrays(state: State) -> State:
-    """Return the state in arrays."""
-    return State(*(packed(name, item) for name, item in zip(State._fields, state, strict=True)))  # type: ignore[arg-type]
-
-
-def read(state: State, field: str, name: str) -> Any:
-    """Return one number of a record that there is only one of, `setup` or `totals`, in either form."""
-    items: Any = getattr(state, field)
-    return items[name][0].item() if isinstance(items, np.ndarray) else getattr(items[0], name)
-
-
-def write(state: State, field: str, name: str, value: float) -> None:
-    """Set one number of `setup` or `totals`, in either form."""
-    items: Any = getattr(state, field)
-    if isinstance(items, np.ndarray):
-        items[name][0] = value
-    else:
-        setattr(items[0], name, value)

@@ -18,12 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.engine.replica import Replica
 from assay.engine.step import Batch, Cost, Step, Workload, seconds
 from assay.llm.shard import cache_bytes
-from assay.simulate.state import Floats
 from assay.simulate.walking import place
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,9 @@ def _attention(copy: Replica, prompts: Floats, contexts: Floats, skew: float) ->
     step = _part(copy.step(load, skew), _prompt_only)
     zero, one = np.zeros_like(size), np.ones_like(size)
     spent = seconds(step, Batch(zero, zero, size, size, one, one))
-    return np.where(tokens > 0, np.broadcast_to(spent, tokens.shape), 0.0).reshape(len(prompts), len(contexts))
+    return np.where(tokens > 0, np.broadcast_to(spent, tokens.shape), 0.0).reshape(
+        len(prompts), len(contexts)
+    )
 
 
 def _experts(copy: Replica, rows: Floats, skew: float) -> Floats:

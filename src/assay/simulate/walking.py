@@ -66,8 +66,7 @@ def walk(
         first, slope, right = line(node, table, pool, count, mean)
         rise = slope * yields
         m = int((right - mean) / yields) + 1
-        if m > most - done:
-            m = most - done
+        m = min(m, most - done)
         if first < host:
             if first + rise * m > host:
                 m = min(m, int((host - first) / rise) + 1)
@@ -83,7 +82,7 @@ def walk(
 
 
 def fewest(first: float, rise: float, limit: float, most: int) -> int:
-    """Return the fewest steps, 1 to `most`, that take at least `limit` s where step i takes first + i rise."""
+    """Return the fewest steps, 1 to `most`, that take at least `limit` s; step i takes first + i rise."""
     if rise * most > 1e-9 * first:
         b = first - 0.5 * rise
         m = int((math.sqrt(b * b + 2.0 * rise * limit) - b) / rise)

@@ -148,7 +148,7 @@ def _formats(row: Mapping[str, str], system: str) -> naming.Formats:
     """
     formats = naming.formats(row.get("weight_precision_normalised") or "", row.get("kv_dtype") or "")
     native = "fp8" in catalogue().system(system).chip.peak_flops
-    if formats.weights == "bf16" and native and naming.engine(row.get("framework") or "") == "trtllm":
+    if formats.weights in ("bf16", "") and native and naming.engine(row.get("framework") or "") == "trtllm":
         return naming.Formats("fp8", "fp8", formats.kv or "fp8")
     return formats
 

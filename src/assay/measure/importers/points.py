@@ -30,6 +30,7 @@ _KEPT = ("tok_s_per_gpu", "tok_s_per_gpu_basis", "tok_s_per_user", "output_tok_s
          "total_tok_s", "joules_per_output_token", "power_w_per_gpu", *_LATENCIES)  # fmt: skip
 _STATIC = ("static batch", "offline latency", "llama-bench", "batched-bench", "batch-1", "real time",
            "1-token run", "fixed batch")  # fmt: skip
+_APART = ("separate phases", "each phase alone")
 _REQUESTS = re.compile(r"(\d[\d,]*) (?:requests|prompts)")
 _YIELD = re.compile(r"tokens/step (\d+(?:\.\d+)?)")
 _ACCEPTED = re.compile(r"accept(?:ance)?(?: length)? (\d+(?:\.\d+)?)", re.IGNORECASE)
@@ -78,12 +79,14 @@ def _record(line: int, row: Mapping[str, str]) -> Record:
     model, unknown = naming.model(row.get("model") or "", row.get("model_norm") or "")
     where = _deployed(row, device)
     phase = row.get("phase") or "e2e"
-    if "separate phases" in (row.get("notes") or "") and phase == "e2e":
+    if any(words in (row.get("notes") or "") for words in _APART) and phase == "e2e":
         row, phase = {**row, "phase": "decode"}, "decode"
     conditions = _conditions(row, phase)
     batch = number(row.get("batch_per_gpu"))
     if batch and where.chips and not {"concurrency", "rate"} & set(conditions):
         conditions["concurrency"] = batch * where.chips
+    if not {"concurrency", "rate"} & set(conditions) and not any(row.get(name) for name in _LATENCIES):
+        conditions["rate"] = float("inf")  # a throughput without a load or a latency is a greatest one
     problem = _problem(row, where, device.problem or unknown) or _missing(conditions, phase)
     speculation = speculative(row.get("spec_decoding") or "")
     if speculation[0] and (yielded := _YIELD.search(row.get("notes") or "")):
@@ -178,9 +181,9 @@ def load(row: Mapping[str, str], conditions: Mapping[str, float]) -> str:
     workload = (row.get("workload") or "").lower()
     if any(word in workload for word in _STATIC) or workload == "batch":
         return "static"
-    if (row.get("phase") or "e2e") in ("decode", "prefill"):
-        return "static"
     rate = conditions.get("rate")
+    if (row.get("phase") or "e2e") in ("decode", "prefill") and rate != float("inf"):
+        return "static"
     if rate is not None and rate == float("inf"):
         return "offline"
     return "open" if rate is not None else "closed"

@@ -1,0 +1,107 @@
+"""The two forms of the kernel's state: arrays of records, and lists of objects for plain Python."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.simulate.state import (
+    ComingRow,
+    EntryRow,
+    FaultRow,
+    FlightRow,
+    LogRow,
+    PoolRow,
+    SampleRow,
+    Setup,
+    State,
+    Totals,
+    UnitRow,
+)
+
+#: Field of `State` -> class of its records.
+RECORDS: dict[str, Any] = {
+    "setup": Setup,
+    "totals": Totals,
+    "pools": PoolRow,
+    "units": UnitRow,
+    "flight": FlightRow,
+    "entries": EntryRow,
+    "coming": ComingRow,
+    "faults": FaultRow,
+    "log": LogRow,
+    "timeline": SampleRow,
+}
+
+
+def kinds(row: Any) -> np.dtype[Any]:
+    """Return the record type of a row class."""
+    if hasattr(row, "_fields"):
+        notes = {name: row.__annotations__[name] for name in row._fields}
+    else:
+        notes = {item.name: item.type for item in fields(row)}
+    words = {name: getattr(note, "__forward_arg__", note) for name, note in notes.items()}
+    return np.dtype([(name, "f8" if word == "float" else "i8") for name, word in words.items()], align=True)
+
+
+def rows(row: Any, count: int, **columns: Any) -> NDArray[Any]:
+    """Return `count` records of a row class, zero but for the columns given."""
+    made = np.zeros(count, dtype=kinds(row))
+    for name, values in columns.items():
+        made[name] = values
+    return made
+
+
+def plain(name: str, array: NDArray[Any]) -> list[Any]:
+    """Return a field of `State` as plain Python has it: a list of objects or of numbers."""
+    row = RECORDS.get(name)
+    if row is None:
+        return list(array.tolist())
+    return [row(*item) for item in array.tolist()]
+
+
+def packed(name: str, items: Any) -> NDArray[Any]:
+    """Return a field of `State` as an array, whatever form it has."""
+    if isinstance(items, np.ndarray):
+        return items
+    row = RECORDS.get(name)
+    if row is None:
+        return np.array(items, dtype=np.float64 if name in FLOATS else np.int64)
+    kind = kinds(row)
+    names = kind.names or ()
+    return np.array([tuple(getattr(item, field) for field in names) for item in items], dtype=kind)
+
+
+#: Plain arrays of real numbers in `State`.
+FLOATS = ("table", "node", "until", "weight", "later_at")
+
+
+def as_plain(state: State) -> State:
+    """Return the state in the form plain Python runs on."""
+    given: tuple[Any, ...] = state
+    made: list[Any] = [plain(name, item) for name, item in zip(State._fields, given, strict=True)]
+    return State(*made)
+
+
+def as_arrays(state: State) -> State:
+    """Return the state in arrays."""
+    made: list[Any] = [packed(name, item) for name, item in zip(State._fields, state, strict=True)]
+    return State(*made)
+
+
+def read(state: State, field: str, name: str) -> Any:
+    """Return one number of a record that there is only one of, `setup` or `totals`, in either form."""
+    items: Any = getattr(state, field)
+    return items[name][0].item() if isinstance(items, np.ndarray) else getattr(items[0], name)
+
+
+def write(state: State, field: str, name: str, value: float) -> None:
+    """Set one number of `setup` or `totals`, in either form."""
+    items: Any = getattr(state, field)
+    if isinstance(items, np.ndarray):
+        items[name][0] = value
+    else:
+        setattr(items[0], name, value)
