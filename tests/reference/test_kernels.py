@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_cache_transfer_by_block_size() -> None:
 
 
 @pytest.fixture(scope="module")
-def measured():  # noqa: ANN201 - a polars frame, and polars is optional
+def measured() -> Any:
     """Return the best row of every chip, kind, format and shape of the tables."""
     pytest.importorskip("polars")
     if not all(path.exists() for path in TABLES):
@@ -110,7 +111,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("kind", sorted(LIMITS))
-def test_shipped_curves_predict_the_tables(measured, kind: str) -> None:  # noqa: ANN001
+def test_shipped_curves_predict_the_tables(measured: Any, kind: str) -> None:
     from assay.calibrate.curves import predict
 
     rows, chips = measured

@@ -13,10 +13,11 @@ from assay.catalogue.load import catalogue
 from assay.engine.models import model
 from assay.engine.overheads import Engine, engine
 from assay.engine.replica import replica
+from assay.engine.routing import coverage, imbalance
 from assay.engine.speculation import speculation, usual_yield
 from assay.engine.split import closed_split
 from assay.engine.steady import at_batch, closed, open_loop, static
-from assay.engine.step import Batch, Step, Workload, coverage, imbalance, seconds, visible
+from assay.engine.step import Batch, Step, Workload, seconds, visible
 from assay.errors import UnknownName
 from assay.llm.layout import Layout
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pl = pytest.importorskip("polars")
 pytest.importorskip("scipy")
@@ -19,7 +21,7 @@ from assay.timing.collectives import wire  # noqa: E402
 TRUE = np.log([0.7, 0.85, 60.0, 4e-6])
 
 
-def table(chip: str = "a", framework: str = "x", version: str = "1.0", slower: float = 1.0) -> pl.DataFrame:
+def table(chip: str = "a", framework: str = "x", version: str = "1.0", slower: float = 1.0) -> Any:
     """GEMM rows that follow `TRUE` exactly."""
     m, n = (grid.ravel() for grid in np.meshgrid(2.0 ** np.arange(0, 15), 2.0 ** np.arange(11, 15)))
     rows = pl.DataFrame(
@@ -102,7 +104,7 @@ def test_host_bound_series_are_dropped() -> None:
 def test_two_protocols_are_found() -> None:
     payload = 2.0 ** np.arange(8, 31)
     cost = wire("all_reduce", np.array([8.0]))[:, 0] / 450e9
-    seconds = np.minimum(3e-6 + payload * cost[0] / 0.8, 2e-5 + payload * cost[1] / 0.9)
+    seconds: NDArray[np.float64] = np.minimum(3e-6 + payload * cost[0] / 0.8, 2e-5 + payload * cost[1] / 0.9)
     values, error = lines(payload, seconds, cost, 1.75)
     assert values == pytest.approx([3e-6, 2e-5, 0.8, 0.9], rel=0.1)
     assert error < 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def record(name: str, **values: float) -> Record:
     )  # fmt: skip
 
 
-def predictor(tpot: list[float], reason: tuple[str, ...] | None = None):  # noqa: ANN201
+def predictor(tpot: list[float], reason: tuple[str, ...] | None = None) -> Any:
     """Predict these TPOTs, 20 % either way, with a floor of 5 ms and a greatest throughput of 1,000."""
 
     def predict(conditions: Conditions) -> Predictions:
@@ -135,7 +136,7 @@ def test_the_ratchet_catches_what_gets_worse() -> None:
 
 
 def test_pages() -> None:
-    text = scoreboard.accuracy_page({"serving": result()}, {"unseen chip": result()})  # type: ignore[dict-item]
+    text = scoreboard.accuracy_page({"serving": result()}, {"unseen chip": result()})
     assert "6 of 6 points answered" in text
     assert "| TPOT | 6 | 10.0 % |" in text
     assert "| unseen chip | 10.0 % |" in text

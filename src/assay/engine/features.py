@@ -8,13 +8,15 @@ of a step), so that a chip or model nobody measured lands among those that were.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.catalogue.load import catalogue
-from assay.catalogue.schema import Chip
+from assay.catalogue.schema import Chip, System
 from assay.errors import AssayError
 from assay.study.conditions import LOADS, Conditions, Predictions, Setting
 
@@ -94,10 +96,29 @@ def family(model: str) -> str:
     return str(families[found]) if found else model
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Systems and models of the user's own, by the names that settings carry; they come before ours.
+
+    Attributes:
+        systems: name -> system.
+        shapes: name -> the normalised architecture.
+    """
+
+    systems: Mapping[str, System] = field(default_factory=dict)
+    shapes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+NOTHING = Known()
+
+
 @lru_cache(maxsize=4096)
 def identity(setting: Setting) -> Mapping[str, str]:
-    """Return the parts of `LEVELS` for one setting."""
-    chip = _chip(setting.system)
+    """Return the parts of `LEVELS` for one setting of the catalogue."""
+    return _identity(setting, _chip(setting.system))
+
+
+def _identity(setting: Setting, chip: Chip | None) -> Mapping[str, str]:
     spec = f"{setting.speculation}{setting.draft_tokens or ''}"
     return {
         "engine": setting.engine,
@@ -121,21 +142,23 @@ def identity(setting: Setting) -> Mapping[str, str]:
     }
 
 
-def keys(setting: Setting) -> tuple[str, ...]:
+def keys(setting: Setting, known: Known = NOTHING) -> tuple[str, ...]:
     """Return the group of a setting at each of `LEVELS`."""
-    parts = identity(setting)
+    own = known.systems.get(setting.system)
+    parts = _identity(setting, own.chip) if own else identity(setting)
     return tuple("|".join(parts[name] for name in level) for level in LEVELS)
 
 
-def numbers(conditions: Conditions, raw: Predictions) -> Floats:
+def numbers(conditions: Conditions, raw: Predictions, known: Known = NOTHING) -> Floats:
     """Return the numeric features, (n, len(NAMES)); what is unknown is NaN.
 
     Args:
         conditions: n points.
         raw: their uncorrected predictions, with `terms`.
+        known: systems and models of the user's own.
     """
     width = len(_SETTING) + len(_MODEL)
-    settings = np.array([_setting(item) + _model(item.model) for item in conditions.settings])
+    settings = np.array([_described(item, known) for item in conditions.settings])
     settings = settings.reshape(-1, width)
     return np.hstack([_point(conditions), settings[conditions.setting], _terms(conditions, raw)])
 
@@ -160,9 +183,18 @@ def _point(conditions: Conditions) -> Floats:
     )
 
 
+def _described(setting: Setting, known: Known) -> tuple[float, ...]:
+    own, shape = known.systems.get(setting.system), known.shapes.get(setting.model)
+    place = _placed(setting, own, own.chip) if own else _setting(setting)
+    return place + (_shaped(shape) if shape else _model(setting.model))
+
+
 @lru_cache(maxsize=4096)
 def _setting(setting: Setting) -> tuple[float, ...]:
-    chip, system = _chip(setting.system), catalogue().system(setting.system)
+    return _placed(setting, catalogue().system(setting.system), _chip(setting.system))
+
+
+def _placed(setting: Setting, system: System, chip: Chip | None) -> tuple[float, ...]:
     layout = setting.pool.layout if setting.pool else None
     degrees = [float(getattr(layout, name)) if layout else np.nan for name in ("tp", "ep", "dp", "pp")]
     prefill = setting.prefill.chips if setting.prefill else 0
@@ -198,8 +230,11 @@ def _setting(setting: Setting) -> tuple[float, ...]:
 
 @cache
 def _model(name: str) -> tuple[float, ...]:
+    return _shaped(catalogue().model(name).architecture)
+
+
+def _shaped(shape: Mapping[str, Any]) -> tuple[float, ...]:
     """Return the shape of a model: what its layers are, whatever its name."""
-    shape = catalogue().model(name).architecture
     layers = {"latent": 0.0, "recurrent": 0.0, "sparse": 0.0, "window": 0.0, "experts": 0.0}
     experts = topk = 0.0
     for count, mixer, feed in shape["schedule"]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.engine.features import LEVELS, keys, numbers
+from assay.engine.features import LEVELS, NOTHING, Known, keys, numbers
 from assay.engine.kernel import Codes, Floats, Kernel, Single, closest, encode, plain, terms_of
 from assay.estimate import Estimate
 from assay.study.conditions import Conditions, Predictions
@@ -112,25 +112,30 @@ def mark(name: str) -> str:
     return hashlib.blake2s(name.encode(), digest_size=5).hexdigest()
 
 
-def corrected(conditions: Conditions, raw: Predictions, table: Mapping[str, Any] | None) -> Predictions:
+def corrected(
+    conditions: Conditions, raw: Predictions, table: Mapping[str, Any] | None, known: Known = NOTHING
+) -> Predictions:
     """Return predictions with the calibrated correction, its interval and basis; floors are never crossed.
 
     Args:
         conditions: n points.
         raw: what physics and the engine's parameters say of them, with terms.
         table: `calibrations/serving`, or None for a wide interval around `raw`.
+        known: systems and models of the user's own.
     """
     if not table:
         names = (*METRICS, "ttft_median")
         return _with(raw, {name: _uncalibrated(getattr(raw, name), name) for name in names})
-    return apply(conditions, raw, load(table))
+    return apply(conditions, raw, load(table), known)
 
 
-def apply(conditions: Conditions, raw: Predictions, calibration: Calibration) -> Predictions:
+def apply(
+    conditions: Conditions, raw: Predictions, calibration: Calibration, known: Known = NOTHING
+) -> Predictions:
     """Return `raw` corrected by a calibration."""
     used, index = np.unique(conditions.setting, return_inverse=True)
-    groups = [keys(conditions.settings[place]) for place in used]
-    z = calibration.kernel.standard(numbers(conditions, raw))
+    groups = [keys(conditions.settings[place], known) for place in used]
+    z = calibration.kernel.standard(numbers(conditions, raw, known))
     between = calibration.kernel.between(
         (z, setting_codes(groups, calibration.kernel, calibration.vocabulary), index),
         (calibration.centres, calibration.codes),

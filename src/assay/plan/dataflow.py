@@ -51,7 +51,7 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     if not meets:
         notes += (f"misses the limits by a factor of {miss:.3g}",)
     label = weights if weights != "native" else native_label(model.architecture)
-    row = _row(result, figures, index, system, question, (label, kv), replicas, meets, notes)
+    row = _row(result, figures, (index, replicas, meets), system, question, (label, kv), notes)
     return Platform((row,), _front(result, figures, (weights, kv)))
 
 
@@ -134,14 +134,13 @@ def pick(
 def _row(
     result: DataflowResult,
     figures: Mapping[str, Estimate],
-    index: int,
+    choice: tuple[int, int, bool],
     system: System,
     question: Question,
     labels: tuple[str, str],
-    replicas: int,
-    meets: bool,
     notes: tuple[str, ...],
 ) -> Row:
+    index, replicas, meets = choice
     made = {name: figures[name].at(index, len(result.chips)) for name in FIGURES if name in figures}
     chips = int(result.chips[index])
     per_stage = max(round(float(result.chips_per_stage[index])), 1)

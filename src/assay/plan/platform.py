@@ -254,7 +254,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     batch = float(points.outcome.state.batch[index, 0])
     basis = max((item.basis for item in figures.values()), key=BASES.index)
     power = points.system.power_watts
-    extra = () if choice.meets else (f"misses the limits by a factor of {choice.miss:.3g}",)
+    extra: tuple[str, ...] = () if choice.meets else (f"misses the limits by a factor of {choice.miss:.3g}",)
     quality = None if is_file(question.model) else quality_note(copy.model.name, copy.weights)
     extra += (quality,) if quality else ()
     return Row(

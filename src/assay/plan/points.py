@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.catalogue.schema import Price, System
+from assay.engine.features import Known
 from assay.engine.points import Outcome, figures
+from assay.engine.replica import Model
 from assay.engine.residual import corrected
 from assay.engine.terms import floors, terms
 from assay.errors import NoEvidence
@@ -118,10 +122,23 @@ def _points(
         part["joules"] = np.full(len(chosen), np.nan)
     raw = predictions(values, least, _flat(terms(made)), [""] * len(chosen))
     concurrency = made.state.concurrency[:, 0] * counts
-    better = corrected(conditions_of(found, made, chips, name, side), raw, calibration())
+    conditions = conditions_of(found, made, chips, name, side)
+    better = corrected(conditions, raw, calibration(), _known(found, side))
     watts = _power(made, found.copy.system) if side is None else power(made, side)
     table = _figures(found, better, blended(price, side), watts)
     return Points(found, made, chosen, concurrency, table, better, chips, side)
+
+
+def _known(found: Sweep, side: Pools | None) -> Known:
+    """Return the systems and the model of a sweep as they are, the user's own figures included."""
+    model, system = found.copy.model, found.copy.system
+    other = {} if side is None else {side.copy.system.id: side.copy.system}
+    return Known({system.id: system} | other, {model.name: _shape(model)})
+
+
+@lru_cache(maxsize=8)
+def _shape(model: Model) -> Mapping[str, Any]:
+    return model.architecture.to_dict()
 
 
 def _flat(table: Mapping[str, Floats]) -> dict[str, Floats]:
