@@ -29,6 +29,12 @@ def test_littles_law() -> None:
     assert ratio == pytest.approx([0.9901, 9.901, 2.0], rel=1e-3)
 
 
+def test_a_limit_on_concurrency_is_not_a_concurrency() -> None:
+    row = record(1000.0)
+    limited = replace(row, conditions={**row.conditions, "rate": 1.0})
+    assert check(Records((limited,))).rows[0].flags == ()
+
+
 def test_contradictions_are_flagged_once() -> None:
     rows = check(check(Records((record(), record(throughput=500.0)))))
     assert [row.flags for row in rows.rows] == [(), ("littles",)]

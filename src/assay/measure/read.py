@@ -80,6 +80,11 @@ def _text(path: Path) -> str:
         raw = path.read_bytes()
         if raw[:2] == b"\x1f\x8b":
             raw = gzip.decompress(raw)
+        if raw[:4] == b"PAR1":
+            raise BadInput(
+                f"{path} is a Parquet table, as measured kernels come in.",
+                "`python -m assay.calibrate.kernels` fits and scores kernels; write operating points as CSV.",
+            )
         return raw.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"Cannot read {path}: {error}.") from None

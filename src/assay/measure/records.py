@@ -165,6 +165,8 @@ class Records:
 def littles_ratio(records: Records) -> Floats:
     """Return requests in flight by Little's law over the stated concurrency, (n,); NaN where unknown.
 
+    Where a rate is stated the concurrency is only a limit, and nothing can be said.
+
     Requests in flight = completed requests/s x time of a request. A run is consistent near 1; fill and
     drain of a finite run pull it below, a wrong basis (total for output, one chip for all) shows as a
     factor.
@@ -179,7 +181,7 @@ def littles_ratio(records: Records) -> Floats:
     tokens = np.where(phase == "prefill", isl, osl)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio: Floats = output * chips / tokens * e2e / records.column("concurrency")
-    return ratio
+    return np.where(np.isfinite(records.column("rate")), np.nan, ratio)
 
 
 def _first(*columns: Floats) -> Floats:

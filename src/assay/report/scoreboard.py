@@ -59,6 +59,8 @@ def page(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     if apart["points"]:
         flags = ", ".join(f"{name} {count:,}" for name, count in apart["flags"].items())
         yield Text(f"{apart['points']:,} points are set apart and not in the figures above: {flags}")
+        if apart["points"] == result["points"]:
+            yield _table(apart["metrics"], "set apart")
     for key, groups in result["by"].items():
         for metric, words in _METRICS.items():
             if rows := _grouped(groups, metric):
