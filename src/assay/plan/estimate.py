@@ -124,7 +124,8 @@ def _row(
     price, note = price_of(known, system, question.price)
     found = _sweep(question, prepared, system, layout, drafting(question, prepared))
     first = np.zeros(1, dtype=np.intp)
-    points = gather(found, first, first, price, question.engine)
+    offered = question.rate is not None
+    points = gather(found, first, first, price, question.engine, offered=offered)
     notes = tuple(system.warnings) + ((note,) if note else ())
     capacity = float(found.capacity[0, 0])
     if capacity < (question.concurrency or 1):
@@ -203,7 +204,8 @@ def _pools(
             "Plan both pools within one domain, or give nic_bandwidth in a facts file.",
         )
     places = tuple(np.zeros(1, dtype=np.intp) for _ in range(4))
-    points = gather_pairs(both, found, places, (first_price, price), question.engine)
+    prices, offered = (first_price, price), question.rate is not None
+    points = gather_pairs(both, found, places, prices, question.engine, offered=offered)
     notes = tuple(system.warnings) + ((note,) if note else ())
     if (
         not np.isfinite(found.ttft[0, 0, 0, 0])

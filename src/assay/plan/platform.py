@@ -218,7 +218,8 @@ def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> li
     places = shortlist(matches, question.osl, question.ttft, MOST_PAIRS)
     if not len(places[0]):
         return []
-    return [gather_pairs(both, matches, places, (place.first_price, place.price), question.engine)]
+    prices, offered = (place.first_price, place.price), question.rate is not None
+    return [gather_pairs(both, matches, places, prices, question.engine, offered=offered)]
 
 
 def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
@@ -242,7 +243,8 @@ def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
         drafting=drafting,
     )
     first = np.zeros(1, dtype=np.intp)
-    return replace(choice, points=gather(found, first, first, price, question.engine), index=0)
+    points = gather(found, first, first, price, question.engine, offered=True)
+    return replace(choice, points=points, index=0)
 
 
 def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:

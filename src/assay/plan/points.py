@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -79,7 +79,13 @@ class Points:
 
 
 def gather(
-    found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp], price: Price | None, name: str
+    found: Sweep,
+    row: NDArray[np.intp],
+    column: NDArray[np.intp],
+    price: Price | None,
+    name: str,
+    *,
+    offered: bool = False,
 ) -> Points:
     """Return the candidate points at (row, column) of a sweep with all their figures.
 
@@ -88,14 +94,21 @@ def gather(
         row, column: positions, (M,).
         price: USD per chip-hour, None if nobody has published one.
         name: engine named by the user, "" for none.
+        offered: whether the sweep was at a stated request rate.
     """
     made = closer(found, row, column)
     chips = found.copy.table.degrees.chips[row]
-    return _points(found, made, chips, price, name, None)
+    return _points(found, made, chips, (price, name, offered), None)
 
 
 def gather_pairs(
-    both: Sides, pairs: Pairs, places: Places, prices: tuple[Price | None, Price | None], name: str
+    both: Sides,
+    pairs: Pairs,
+    places: Places,
+    prices: tuple[Price | None, Price | None],
+    name: str,
+    *,
+    offered: bool = False,
 ) -> Points:
     """Return the disaggregated candidates at `places` with all their figures.
 
@@ -104,15 +117,18 @@ def gather_pairs(
         places: positions in the pairs.
         prices: USD per chip-hour of a prefill and of a decode chip.
         name: engine named by the user, "" for none.
+        offered: whether the pairs were sized for a stated request rate.
     """
     side = pools(both, pairs, places, prices[0])
-    return _points(both.last, outcome(both, pairs, places), side.chips, prices[1], name, side)
+    state = outcome(both, pairs, places)
+    return _points(both.last, state, side.chips, (prices[1], name, offered), side)
 
 
 def _points(
-    found: Sweep, made: Outcome, chips: Floats, price: Price | None, name: str, side: Pools | None
+    found: Sweep, made: Outcome, chips: Floats, terms_of: tuple[Price | None, str, bool], side: Pools | None
 ) -> Points:
     """Return points with figures, from their states: one replica each, or two pools."""
+    price, name, offered = terms_of
     chosen = made.step.table.layouts
     counts = np.ones(len(chosen)) if side is None else side.decode
     values = _flat(figures(made, found.load, 1, counts[:, None]))
@@ -124,9 +140,27 @@ def _points(
     concurrency = made.state.concurrency[:, 0] * counts
     conditions = conditions_of(found, made, chips, name, side)
     better = corrected(conditions, raw, calibration(), _known(found, side))
+    per_chip = raw.throughput if offered else carried(better, concurrency / chips, found)
+    better = replace(better, throughput=per_chip)
     watts = _power(made, found.copy.system) if side is None else power(made, side)
     table = _figures(found, better, blended(price, side), watts)
     return Points(found, made, chosen, concurrency, table, better, chips, side)
+
+
+def carried(better: Predictions, users: Floats, found: Sweep) -> Estimate:
+    """Return output tokens/s a chip that `users` requests in flight a chip give, by Little's law.
+
+    Latencies are corrected by measurements; the throughput of a steady state follows from them, where a
+    measured one counts the filling and draining of a finite run as well.
+    """
+    osl = float(found.load.osl[0, 0])
+
+    def rate(part: str) -> Floats:
+        spent = np.asarray(getattr(better.ttft, part)) + (osl - 1.0) * np.asarray(getattr(better.tpot, part))
+        most: Floats = np.fmin(users * osl / spent, better.throughput.floor)
+        return most
+
+    return Estimate(rate("value"), rate("high"), rate("low"), better.throughput.floor, better.tpot.basis)
 
 
 def _known(found: Sweep, side: Pools | None) -> Known:
