@@ -38,6 +38,8 @@ VERBS = {
     "coverage": ("assay.cli.coverage:coverage", "Show which model runs where: measured, predicted, or not."),
     "simulate": ("assay.cli.simulate:simulate", "Replay traffic through a deployment, request by request."),
     "trace": ("assay.cli.trace:trace", "Read a trace of requests: rate, lengths, bursts, reuse, bad rows."),
+    "validate": ("assay.cli.validate:validate", "Score predictions against measured points of any file."),
+    "calibrate": ("assay.cli.calibrate:calibrate", "Fit the correction and intervals to measured points."),
     "check": ("assay.cli.check:check", "Check the facts, your own included."),
 }
 _ABOUT = "Which chips, which deployment, how fast, at what cost: open-weight models on any silicon."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from assay.cli.flags import Facts, Name
@@ -13,6 +14,7 @@ def calibrate(
     leave_out: Name | None = None,
     out: Path | None = None,
     seed: int = 0,
+    json: bool = False,
     facts: Facts | None = None,
 ) -> int:
     """Fit the correction of predictions, and its intervals, to measured points.
@@ -25,11 +27,13 @@ def calibrate(
         leave_out: KEY=VALUE of a group to leave out, such as accelerator=B300.
         out: file to write.
         seed: of every draw.
+        json: say as JSON what was fitted.
         facts: folder of your own chips, systems, models; may be repeated.
     """
     from assay.calibrate.provenance import fitted, write
     from assay.cli.measured import predictor, use
     from assay.measure.read import read_all
+    from assay.report.export import write_json
 
     if not files:
         raise BadInput("No measured points to calibrate on.", "`assay calibrate FILE...`")
@@ -37,6 +41,10 @@ def calibrate(
     records = read_all(files)
     calibration, lines = fitted(records, predictor(residual=False), leave_out or "", seed)
     place = write(calibration, out)
+    if json:
+        about = {**calibration.about, "id": calibration.id, "intervals": calibration.intervals}
+        write_json({**about, "written_to": str(place)}, sys.stdout)
+        return 0
     print("\n".join(lines))
     print(f"written to {place}")
     return 0

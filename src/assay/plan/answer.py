@@ -19,6 +19,7 @@ from assay.llm.memory import kv_bytes_per_token, state_bytes_per_sequence, weigh
 from assay.llm.parameters import counts
 from assay.plan import dataflow
 from assay.plan.choice import Choice
+from assay.plan.evidence import near
 from assay.plan.moves import moves
 from assay.plan.platform import Platform, ask
 from assay.plan.predict import calibration
@@ -62,19 +63,22 @@ def answer(question: Question, *, facts: Sequence[Path] = (), progress: Progress
     return Answer(
         question=question,
         model=summary(prepared, entry),
-        rows=with_moves(sorted(rows, key=lambda row: order(row, question)), behind),
+        rows=detailed(sorted(rows, key=lambda row: order(row, question)), behind, question, prepared.name),
         fronts=fronts,
         refused=tuple(refused),
         provenance=provenance(known),
     )
 
 
-def with_moves(rows: list[Row], behind: Mapping[int, Choice]) -> tuple[Row, ...]:
-    """Return the rows, the first with what would move it; the others cost more than a reader asks of them."""
-    if not rows or id(rows[0]) not in behind:
-        return tuple(rows)
-    choice = behind[id(rows[0])]
-    return (replace(rows[0], moves=moves(choice.points, choice.index)), *rows[1:])
+def detailed(rows: list[Row], behind: Mapping[int, Choice], question: Question, name: str) -> tuple[Row, ...]:
+    """Return the rows, the first with its nearest measurements and with what would move it."""
+    if not rows:
+        return ()
+    best = replace(rows[0], evidence=near(rows[0], name, question))
+    if id(rows[0]) in behind:
+        choice = behind[id(rows[0])]
+        best = replace(best, moves=moves(choice.points, choice.index))
+    return (best, *rows[1:])
 
 
 def on(question: Question, prepared: Model, system: System, known: Catalogue) -> Platform:

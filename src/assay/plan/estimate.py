@@ -23,6 +23,7 @@ from assay.plan import dataflow
 from assay.plan.answer import check, provenance, summary
 from assay.plan.choice import Choice
 from assay.plan.disaggregate import fixed, sides
+from assay.plan.evidence import near
 from assay.plan.moves import moves
 from assay.plan.platform import UNBOUNDED, build, price_of
 from assay.plan.points import Points, gather, gather_pairs
@@ -79,7 +80,7 @@ def estimate(
     return Answer(
         question=asked,
         model=summary(prepared, entry),
-        rows=(row,),
+        rows=(replace(row, evidence=near(row, prepared.name, asked)),),
         fronts={},
         provenance=provenance(known),
         explain=table,

@@ -57,13 +57,13 @@ def records(rows: Iterable[tuple[int, Mapping[str, str]]]) -> list[Record]:
 
 def _twin(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return what two rows of one measurement share; empty where too little is measured to tell."""
-    times = tuple(
-        row.get(name) or "" for name in ("ttft_ms_p50", "tpot_ms_p50", "ttft_ms_mean", "tpot_ms_mean")
-    )
-    if sum(map(bool, times)) < 2:
+    columns = ("ttft_ms_p50", "tpot_ms_p50", "ttft_ms_mean", "tpot_ms_mean")
+    times = [number(row.get(name)) for name in columns]
+    if sum(value is not None for value in times) < 2:
         return ()
-    return (row.get("accelerator_norm") or row.get("accelerator") or "", row.get("input_len") or "",
-            row.get("output_len") or "", row.get("concurrency") or "", *times)  # fmt: skip
+    rounded = ["" if value is None else f"{value:.3g}" for value in times]
+    same = (row.get(name) or "" for name in ("input_len", "output_len", "concurrency"))
+    return (row.get("accelerator_norm") or row.get("accelerator") or "", *same, *rounded)
 
 
 def _duplicate(out: list[Record], place: int, record: Record) -> Record:
