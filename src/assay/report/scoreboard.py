@@ -123,6 +123,10 @@ def accuracy_page(
         "one gets worse. Errors are |predicted / measured - 1|. A point without a prediction is counted with",
         "the reason; a point whose source or own numbers contradict themselves is set apart, not dropped.",
         "",
+        "The tables by set score points that the calibration was fitted to: they say how well it describes",
+        "what is known, not how well it foresees. That is the table of questions, where whole groups are left",
+        "out of the fit; `python scripts/accuracy.py FOLDER --left-out` computes it.",
+        "",
     ]
     if questions:
         parts += ["## On what was never seen", "", question_table(questions), ""]
