@@ -74,7 +74,7 @@ def write(found: Mapping[str, Mapping[str, Any]], questions: Mapping[str, Mappin
         "sets": {name: scoreboard.ratchet(result) for name, result in found.items()},
         "questions": {
             words: {
-                metric: round(item["median_ape"], 4)
+                metric: round(item["median_ape"], 5)
                 for metric, item in result["metrics"].items()
                 if item["n"]
             }

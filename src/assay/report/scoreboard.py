@@ -124,8 +124,8 @@ def accuracy_page(
         "the reason; a point whose source or own numbers contradict themselves is set apart, not dropped.",
         "",
         "The tables by set score points that the calibration was fitted to: they say how well it describes",
-        "what is known, not how well it foresees. That is the table of questions, where whole groups are left",
-        "out of the fit; `python scripts/accuracy.py FOLDER --left-out` computes it.",
+        "what is known, not how well it foresees. That is the table of questions, where whole groups are",
+        "left out of the fit; `python scripts/accuracy.py FOLDER --left-out` computes it.",
         "",
     ]
     if questions:
