@@ -102,10 +102,12 @@ def test_host_bound_series_are_dropped() -> None:
 
 
 def test_two_protocols_are_found() -> None:
-    payload = 2.0 ** np.arange(8, 31)
+    payload: NDArray[np.float64] = 2.0 ** np.arange(8, 31, dtype=np.float64)
     cost = wire("all_reduce", np.array([8.0]))[:, 0] / 450e9
     seconds: NDArray[np.float64] = np.minimum(3e-6 + payload * cost[0] / 0.8, 2e-5 + payload * cost[1] / 0.9)
-    values, error = lines(payload, seconds, cost, 1.75)
+    values, error = lines(
+        np.asarray(payload, dtype=np.float64), seconds, np.asarray(cost, dtype=np.float64), 1.75
+    )
     assert values == pytest.approx([3e-6, 2e-5, 0.8, 0.9], rel=0.1)
     assert error < 0.01
 
