@@ -32,6 +32,7 @@ class Catalogue:
         self._systems: dict[str, System] = {}
         self._models: dict[str, ModelEntry] = {}
         self._prices: dict[str, tuple[Price, ...]] = {}
+        self._tables: dict[str, Any] = {}
 
     # names ------------------------------------------------------------------------------------------
 
@@ -187,7 +188,9 @@ class Catalogue:
         parts = Path(name).parts
         if not name or Path(name).is_absolute() or ".." in parts:
             raise BadFact(f"No data {name!r}.")
-        return next(iter(compiled.section(name, self.root).values()))
+        if name not in self._tables:
+            self._tables[name] = next(iter(compiled.section(name, self.root).values()))
+        return self._tables[name]
 
     def tables(self, folder: str) -> Mapping[str, Any]:
         """Return all data files of a folder by path without suffix, the user's laid over ours; maybe none.

@@ -66,7 +66,13 @@ class Kernel:
         return z.astype(np.float32)
 
     def between(self, first: tuple[Single, Codes, NDArray[np.intp]], second: tuple[Single, Codes]) -> Single:
-        """Return the kernel between points, (n, m).
+        """Return the kernel between points, (n, m); see `compare`."""
+        return self.compare(first, second)[0]
+
+    def compare(
+        self, first: tuple[Single, Codes, NDArray[np.intp]], second: tuple[Single, Codes]
+    ) -> tuple[Single, Floats]:
+        """Return the kernel between points, (n, m), and the squared distance to the closest, (n,).
 
         Args:
             first: standardised features (n, columns), group of each setting at each level (s, levels), and
@@ -88,6 +94,7 @@ class Kernel:
             part += np.float32(term.variance * (1.0 - term.constant)) * shared
         squares = (other**2).sum(axis=1)
         out = np.empty((len(z), len(other)), dtype=np.float32)
+        least = np.full(len(z), np.inf)
         for start in range(0, len(z), 1024):
             rows = slice(start, start + 1024)
             dot = z[rows] @ other.T
@@ -96,7 +103,8 @@ class Kernel:
             for length, part in fading.items():
                 piece += part[index[rows]] * np.exp(gap * np.float32(-0.5 / length**2))
             out[rows] = piece
-        return out
+            least[rows] = gap.min(axis=1, initial=np.inf)
+        return out, least
 
     def itself(self, z: Single) -> Single:
         """Return the kernel of each point with itself, (n,)."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.engine.features import LEVELS, NOTHING, Known, keys, numbers
-from assay.engine.kernel import Codes, Floats, Kernel, Single, closest, encode, plain, terms_of
+from assay.engine.kernel import Codes, Floats, Kernel, Single, encode, plain, terms_of
 from assay.estimate import Estimate
 from assay.study.conditions import Conditions, Predictions
 
@@ -136,11 +136,11 @@ def apply(
     used, index = np.unique(conditions.setting, return_inverse=True)
     groups = [keys(conditions.settings[place], known) for place in used]
     z = calibration.kernel.standard(numbers(conditions, raw, known))
-    between = calibration.kernel.between(
+    between, gap = calibration.kernel.compare(
         (z, setting_codes(groups, calibration.kernel, calibration.vocabulary), index),
         (calibration.centres, calibration.codes),
     )
-    alike = closest(z, calibration.centres, calibration.length)
+    alike = np.exp(-0.5 * gap / calibration.length**2)
     wider = 1.0 + WIDER * np.clip(1.0 - alike / max(calibration.near, 1e-9), 0.0, 1.0)
     kinds = [calibration.knowledge(group) for group in groups]
     sums = between @ calibration.stacked

@@ -142,11 +142,12 @@ class Step:
 
     def take(self, rows: NDArray[np.intp]) -> Step:
         """Return the step of the layouts at `rows`."""
+        costs = tuple(cost.take(rows) for cost in self.costs)
         return replace(
             self,
-            table=self.table.take(rows),
-            costs=tuple(cost.take(rows) for cost in self.costs),
-            joined=tuple(cost.take(rows) for cost in self.joined),
+            table=self.table.take(rows, tuple(cost.kernel for cost in costs)),
+            costs=costs,
+            joined=tuple(cost for cost in costs if cost.arithmetic),
             linear=_quadruple([part[rows] for part in self.linear]),
             traffic=tuple(item.take(rows) for item in self.traffic),
             overhead=self.overhead[rows],

@@ -22,8 +22,8 @@ What is replicated and what is sent:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,9 +137,10 @@ Part = TypeVar("Part", Kernel, Message)
 
 
 def _rows_of(part: Part, rows: NDArray[np.intp]) -> Part:
-    names = [item.name for item in fields(part)]
-    arrays = {name: getattr(part, name) for name in names if isinstance(getattr(part, name), np.ndarray)}
-    return replace(part, **{name: array[rows] for name, array in arrays.items()})
+    values = (getattr(part, name) for name in part.__slots__)
+    make: Any = type(part)
+    made: Part = make(*(value[rows] if isinstance(value, np.ndarray) else value for value in values))
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +167,13 @@ class Table:
     hidden: float
     uneven: Array
 
-    def take(self, rows: NDArray[np.intp]) -> Table:
-        """Return the table of the layouts at `rows`."""
+    def take(self, rows: NDArray[np.intp], kernels: tuple[Kernel, ...] | None = None) -> Table:
+        """Return the table of the layouts at `rows`; `kernels` where they were taken already."""
         return replace(
             self,
             layouts=tuple(self.layouts[int(row)] for row in rows),
             degrees=self.degrees.take(rows),
-            kernels=tuple(kernel.take(rows) for kernel in self.kernels),
+            kernels=kernels or tuple(kernel.take(rows) for kernel in self.kernels),
             messages=tuple(message.take(rows) for message in self.messages),
             weight_bytes=self.weight_bytes[rows],
             uneven=self.uneven[rows],

@@ -28,7 +28,7 @@ from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
 from assay.plan.space import formats, layouts, shape
 from assay.plan.speculate import label, options
-from assay.plan.sweep import Lengths, Sweep, candidates, refuse, sweep
+from assay.plan.sweep import Lengths, Sweep, candidates, refuse, surpassed, sweep
 from assay.study.answer import FIGURES, Row
 from assay.study.conditions import Pool
 from assay.study.deployment import Deployment
@@ -118,19 +118,22 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     together, apart = [], []
     swept: list[Sweep] = []
     refused: DoesNotFit | None = None
-    for weights in formats(system.chip, question.weights, native_formats(model.architecture)["experts"]):
-        plain = None
-        for drafting in options(question.speculation, model):
-            found = _sweep(place, system, weights, drafting)
-            plain = plain or found
+    tried = formats(system.chip, question.weights, native_formats(model.architecture)["experts"])
+    drafts = options(question.speculation, model)
+    sweeps = {weights: [_sweep(place, system, weights, item) for item in drafts] for weights in tried}
+    for weights, found_all in sweeps.items():
+        rivals = [item for other, items in sweeps.items() if other != weights for item in items]
+        for found in found_all:
             if not np.any(found.fits):
                 refused = refused or refuse(found)
+            elif question.top == 1 and surpassed(found, rivals):
+                continue
             elif question.serving != "disaggregated":
                 row, column = candidates(found, question.ttft, question.tpot, MOST_CANDIDATES)
                 together.append(gather(found, row, column, place.price, question.engine))
                 swept.append(found)
             if question.serving != "aggregated" and question.osl > 1:
-                apart.extend(_disaggregated(place, weights, plain, found))
+                apart.extend(_disaggregated(place, weights, found_all[0], found))
     groups = together + apart
     if not groups:
         raise refused or DoesNotFit(_nothing(question, model, system))
