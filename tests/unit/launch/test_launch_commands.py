@@ -116,7 +116,7 @@ def test_every_flag_of_the_table_is_emitted_by_some_row(
         used.add((tool, name))
         return made(tool, name, *rest, **named)  # type: ignore[arg-type]
 
-    for module in ("vllm", "sglang", "trtllm", "dynamo", "loadtest"):
+    for module in ("setting", "vllm", "sglang", "trtllm", "dynamo", "loadtest"):
         monkeypatch.setattr(f"assay.report.launch.{module}.argument", note)
     for target in TARGETS:
         for more in ({}, {"cached": 0.5, "rate": 3.0}):

@@ -17,7 +17,7 @@ from assay.llm.architecture import Architecture
 from assay.llm.formats import CHOICES, FOUR_BIT, native_formats, native_label
 from assay.llm.layout import Layout
 from assay.report.launch import support
-from assay.report.launch.arguments import rule
+from assay.report.launch.arguments import Argument, argument, rule
 from assay.report.launch.support import ENGINES, Subject, Verdict
 from assay.study.answer import Row
 from assay.study.question import Question
@@ -300,3 +300,9 @@ def checkpoint(
     path = f"./{served.rsplit('/', maxsplit=1)[-1]}-{wanted[0].upper()}"
     text = f"assay knows no published {wanted[0]} checkpoint of {served}: quantise it first, into {path}."
     return Checkpoint(path, (wanted[0],), warning=text)
+
+
+def model_arguments(engine: str, setting: Setting) -> list[Argument]:
+    """Return what the model itself needs in an engine, from its published recipe."""
+    rows, source = support.serve_arguments(engine, setting.model)
+    return [argument(engine, flag, value, f"{why} ({source})") for flag, value, why in rows]

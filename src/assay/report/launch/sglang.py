@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from assay.report.launch import support
 from assay.report.launch.arguments import Argument, argument, program, script, tools
-from assay.report.launch.setting import Pool, Setting
+from assay.report.launch.setting import Pool, Setting, model_arguments
 
 PORT = 30000
 #: Ports between the nodes of one engine, and where decode finds prefill.
@@ -37,7 +37,7 @@ def arguments(setting: Setting, pool: Pool, *, port: int = PORT) -> list[Argumen
         *layout_arguments(pool),
         *size_arguments(setting, pool),
         *format_arguments(setting, pool),
-        *model_arguments(setting),
+        *model_arguments("sglang", setting),
         *draft_arguments(pool),
         *transfer_arguments(pool),
         argument("sglang", "enable-metrics", "", "counters for `assay calibrate`"),
@@ -99,12 +99,6 @@ def format_arguments(setting: Setting, pool: Pool) -> list[Argument]:
         why = "a ModelOpt checkpoint (SGLANG_QUANTIZATION)"
         found.append(argument("sglang", "quantization", "modelopt_fp4", why))
     return found
-
-
-def model_arguments(setting: Setting) -> list[Argument]:
-    """Return what the model itself needs, from its published recipe."""
-    rows, source = support.serve_arguments("sglang", setting.model)
-    return [argument("sglang", flag, value, f"{why} ({source})") for flag, value, why in rows]
 
 
 def draft_arguments(pool: Pool) -> list[Argument]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from assay.report.launch import support
 from assay.report.launch.arguments import Argument, argument, program, script
-from assay.report.launch.setting import Pool, Setting
+from assay.report.launch.setting import Pool, Setting, model_arguments
 
 PORT = 8000
 #: Ports between the nodes of one engine.
@@ -48,7 +48,7 @@ def arguments(setting: Setting, pool: Pool, *, port: int = PORT) -> list[Argumen
         *layout_arguments(setting, pool),
         *size_arguments(setting, pool),
         *format_arguments(setting, pool),
-        *model_arguments(setting),
+        *model_arguments("vllm", setting),
         *draft_arguments(pool),
         *transfer_arguments(pool),
         argument("vllm", "served-model-name", setting.served, "the name that clients ask for"),
@@ -105,12 +105,6 @@ def format_arguments(setting: Setting, pool: Pool) -> list[Argument]:
         why = "weights of the row, from a bf16 checkpoint"
         found.append(argument("vllm", "quantization", setting.checkpoint.quantise, why))
     return found
-
-
-def model_arguments(setting: Setting) -> list[Argument]:
-    """Return what the model itself needs, from its published recipe."""
-    rows, source = support.serve_arguments("vllm", setting.model)
-    return [argument("vllm", flag, value, f"{why} ({source})") for flag, value, why in rows]
 
 
 def draft_arguments(pool: Pool) -> list[Argument]:
