@@ -107,8 +107,10 @@ def evaluate(copy: Replica, load: Load, drafting: Speculation, skew: float) -> O
     capacity = copy.capacity(context)
     state = steady(step, engine, load, capacity)
     median = state.ttft
-    if load.kind in ("closed", "offline"):
+    if load.kind == "closed":
         state, median = finite(step, engine, load, state)
+    elif load.kind == "offline":
+        state, median = together(step, engine, load, state)
     degrees = step.table.degrees
     local = np.ceil(np.maximum(state.batch, 1.0) / (degrees.dp * degrees.pp)[:, None])
     decode = Batch(local, np.maximum(state.batch / degrees.pp[:, None], 1.0))
@@ -202,6 +204,29 @@ def finite(step: Step, engine: Engine, load: Load, state: Steady) -> tuple[Stead
     first = engine.request + prompt_seconds(step, engine) * (each + 1.0) / 2.0
     mean = (1.0 - wave) * state.ttft + wave * np.maximum(first, state.ttft)
     median = np.where(wave >= 0.5, np.maximum(first, state.ttft), state.ttft)
+    return replace(state, ttft=mean, queue=state.queue + mean - state.ttft), median
+
+
+def together(step: Step, engine: Engine, load: Load, state: Steady) -> tuple[Steady, Floats]:
+    """Return the state with the mean TTFT of N requests that are all there from the start, and the median.
+
+    The B that run together are admitted as fast as prompts go, p each; the rest one by one as others finish,
+    at the throughput X. The mean over the order of admission is
+
+        (B^2 p / 2 + (N - B) (B p + (N - B) / 2 X)) / N
+    """
+    degrees = step.table.degrees
+    service = prompt_seconds(step, engine)
+    each = service / (degrees.dp * degrees.pp)[:, None]
+    many = np.where(np.isfinite(load.requests), np.maximum(load.requests, 1.0), state.concurrency)
+    inside = np.minimum(state.concurrency, many)
+    later = many - inside
+    first = inside * each
+    wait = (inside * first / 2.0 + later * (first + later / 2.0 / state.throughput)) / many
+    half = np.minimum(many / 2.0, inside) * each + np.maximum(many / 2.0 - inside, 0.0) / state.throughput
+    known = np.isfinite(load.requests)
+    mean = np.where(known, np.maximum(engine.request + service + wait, state.ttft), state.ttft)
+    median = np.where(known, np.maximum(engine.request + service + half, state.ttft), state.ttft)
     return replace(state, ttft=mean, queue=state.queue + mean - state.ttft), median
 
 

@@ -18,7 +18,7 @@ from assay.catalogue.schema import System
 from assay.engine.models import model
 from assay.engine.overheads import engine
 from assay.engine.points import Load, best_layout, evaluate, figures
-from assay.engine.replica import Model, default_kv, replica
+from assay.engine.replica import Model, Replica, default_kv, replica
 from assay.engine.residual import corrected
 from assay.engine.speculation import Speculation, draft_counts, speculation
 from assay.engine.split import closed_split, crossing
@@ -167,10 +167,10 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
         replicas = setting.pool.replicas
     else:
         choices, replicas = _choices(prepared, system, setting.chips), 0
-    copy = replica(prepared, system, choices, weights, kv, settings)
+    copy = roomy(replica(prepared, system, choices, weights, kv, settings), points)
     drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance, setting.model)
     # an unpublished layout fills the chips with as many replicas as they hold
-    counts = np.array([replicas or setting.chips // item.chips for item in choices], dtype=np.float64)
+    counts = np.array([replicas or setting.chips / item.chips for item in choices], dtype=np.float64)
     load = Load.of(setting.load, setting.phase, points, 1)
     load = replace(
         load,
@@ -193,8 +193,22 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
     return values, least, parts, ["" if ok else "does not fit" for ok in fits]
 
 
+def roomy(copy: Replica, points: Conditions) -> Replica:
+    """Return a replica that may use all of its memory where the usual share of it holds no sequence.
+
+    What was measured did fit: its engine was given a larger share, or a smaller token budget. Weights beyond
+    the memory itself stay refused.
+    """
+    context = np.nan_to_num(points.isl, nan=1.0) + np.nan_to_num(points.osl, nan=1.0) / 2
+    if np.any(copy.capacity(context[None, :]).max(axis=0) < 1):
+        return replace(copy, usable=copy.system.chip.memory_bytes, working=np.zeros_like(copy.working))
+    return copy
+
+
 def _choices(prepared: Model, system: System, chips: int) -> tuple[Layout, ...]:
-    found = [item for item in layouts(shape(prepared.architecture), system, chips) if chips % item.chips == 0]
+    """Return the layouts that divide the chips; where none does, any that is no larger (64 of 72 chips)."""
+    legal = [item for item in layouts(shape(prepared.architecture), system, chips) if item.chips <= chips]
+    found = [item for item in legal if chips % item.chips == 0] or legal
     if not found:
         raise DoesNotFit(f"No legal layout of {prepared.name} uses {chips} chips.")
     return tuple(found)
@@ -216,7 +230,7 @@ def _split(prepared: Model, system: System, setting: Setting, points: Conditions
     side = {}
     tables = []
     for name, pool in (("prefill", setting.prefill), ("decode", setting.pool)):
-        copy = replica(prepared, system, (pool.layout,), weights, kv, settings)
+        copy = roomy(replica(prepared, system, (pool.layout,), weights, kv, settings), points)
         one = replace(load, kind="closed", users=np.fmax(load.users / pool.replicas, 1.0), phase="decode")
         quiet = Speculation(0, np.ones_like(drafting.yields), 0) if name == "prefill" else drafting
         side[name] = evaluate(copy, one, quiet, skew())
