@@ -12,10 +12,11 @@ import pytest
 
 from assay.catalogue.load import catalogue
 from assay.claims.check import Assessment, assess, assess_all
-from assay.claims.claim import Claim, find, read
+from assay.claims.claim import Claim
 from assay.claims.factor import Bench
 from assay.claims.fronts import Side, points
 from assay.claims.ledger import RESOURCES, hybrid
+from assay.claims.reading import find, read
 from assay.claims.verdict import FAILS, HOLDS, ONLY_IF, UNTESTED, WORDS_OF_VERDICT
 from assay.engine.models import model
 from assay.errors import BadInput
@@ -110,7 +111,7 @@ def test_a_price_of_the_user_changes_a_factor_per_dollar(bench: Bench, overlay: 
 
 def test_every_claim_of_ours_gets_a_verdict(bench: Bench) -> None:
     """All kinds, without the ledgers, as the table does."""
-    from assay.claims.claim import claims
+    from assay.claims.reading import claims
 
     found = assess_all(claims(bench.facts).values(), bench)
     assert {item.verdict.word for item in found} == set(WORDS_OF_VERDICT)
@@ -133,7 +134,7 @@ def test_every_claim_of_ours_gets_a_verdict(bench: Bench) -> None:
 
 
 def test_an_unknown_name_is_told_with_claim_and_file(bench: Bench) -> None:
-    with pytest.raises(BadInput, match=r"x\.yaml: small: No system 'h2000'"):
+    with pytest.raises(BadInput, match=r"x\.yaml: small: subject: No system 'h2000'"):
         assess(small(subject="h2000"), bench)
 
 

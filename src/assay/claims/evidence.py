@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from assay.catalogue.query import Catalogue
@@ -60,6 +60,9 @@ def measured(claim: Claim, scales: Sequence[Unit], facts: Catalogue) -> tuple[Me
     pair = (facts.system_id(claim.subject), facts.system_id(claim.baseline))
     models = {_model(facts, str(name)) for name in claim.condition("model")}
     rows = [*_published(claim, pair, models, scales, facts), *_mlperf(pair, models, scales, facts)]
+    for name in claim.against:
+        other = (pair[0], facts.system_id(name))
+        rows += [replace(row, same=False) for row in _mlperf(other, models, (Unit("chip"),), facts)]
     return tuple(
         sorted(rows, key=lambda row: (not row.same, row.model, row.speed if row.speed == row.speed else 0.0))
     )

@@ -32,6 +32,7 @@ MARKS = {
 }
 _STATES = {"yes": "●", "partly": "◐", "no": "·", "missing": "?"}
 _MOST_COLUMNS = 11
+_THOUSAND, _LARGE = 1e3, 1e6
 _NEAR = 6
 _BAR = 24
 
@@ -63,14 +64,9 @@ def table(found: Sequence[Assessment], width: int) -> Iterator[RenderableType]:
 def _figure(item: Assessment, value: float) -> str:
     if not math.isfinite(value):
         return "–"
-    plain = item.claim.kind in ("arithmetic", "consistency")
-    return (
-        f"{significant(value, 3):.8}"
-        if plain and value < 1e6
-        else times(value)
-        if value < 1e6
-        else f"{value:.2g}"
-    )
+    if item.claim.kind in ("arithmetic", "consistency") and value < _LARGE:
+        return f"{value:,.0f}" if value >= _THOUSAND else significant(value, 3)
+    return times(value) if value < _LARGE else f"{value:.2g}"
 
 
 def _cut(text: str, size: int) -> str:
