@@ -11,6 +11,7 @@ from assay.catalogue.query import Catalogue
 from assay.claims.claim import Claim
 from assay.claims.denominator import Unit
 from assay.claims.quantity import Quantity
+from assay.engine.features import family
 from assay.errors import AssayError
 
 #: Relative distance within which a measured interactivity is the stated one.
@@ -63,9 +64,14 @@ def measured(claim: Claim, scales: Sequence[Unit], facts: Catalogue) -> tuple[Me
     for name in claim.against:
         other = (pair[0], facts.system_id(name))
         rows += [replace(row, same=False) for row in _mlperf(other, models, (Unit("chip"),), facts)]
-    return tuple(
-        sorted(rows, key=lambda row: (not row.same, row.model, row.speed if row.speed == row.speed else 0.0))
-    )
+    families = {family(name) for name in models}
+
+    def order(row: Measured) -> tuple[object, ...]:
+        other = (row.subject, row.baseline) != pair
+        speed = 0.0 if math.isnan(row.speed) else row.speed
+        return (not row.same, other, family(row.model) not in families, row.model, speed)
+
+    return tuple(sorted(rows, key=order))
 
 
 def _model(facts: Catalogue, name: str) -> str:

@@ -274,13 +274,14 @@ def _beside(grid: Grid, items: Sequence[Measured]) -> str:
 def _measurements(confirmed: Sequence[Measured], denied: Sequence[Measured]) -> str:
     parts = []
     for label, items in (("measured there", confirmed), ("measured below it", denied)):
-        told = ", ".join(
-            f"{times(item.factor.value)} per {item.denominator}"
-            + (f" at {item.speed:.3g} tok/s/user" if not math.isnan(item.speed) else "")
-            for item in items[:4]
-        )
-        if told:
-            parts.append(f"{label}: {told}; ")
+        for unit in dict.fromkeys(item.denominator for item in items):
+            rows = [item for item in items if item.denominator == unit]
+            told = ", ".join(
+                times(item.factor.value) + ("" if math.isnan(item.speed) else f" at {item.speed:.3g}")
+                for item in rows
+            )
+            users = "" if all(math.isnan(item.speed) for item in rows) else " tok/s/user"
+            parts.append(f"{label}: {told}{users}, per {unit}; ")
     return "".join(parts)
 
 
@@ -349,7 +350,8 @@ def _where(found: Sequence[Region]) -> str:
         items = [item for item in found if item.variant == variant]
         more = f" and {len(items) - 2} more" if len(items) > 2 else ""
         parts.append(f"{variant}: {'; '.join(item.words() for item in items[:2])}{more}")
-    rest = f". {len(parts) - 2} more variants on the map" if len(parts) > 2 else ""
+    more = f"{len(parts) - 2} more variant{'s' if len(parts) > 3 else ''} on the map"
+    rest = f". {more}" if len(parts) > 2 else ""
     return ". ".join(parts[:2]) + rest
 
 
