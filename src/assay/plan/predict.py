@@ -179,8 +179,8 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
         requests=load.requests / counts[:, None],
     )
     outcome = evaluate(copy, load, drafting, skew())
-    chosen = best_layout(outcome)
     found = figures(outcome, load, setting.chips, counts[:, None])
+    chosen = best_layout(outcome, counts[:, None])
     pick = np.arange(len(points))
     values = {name: array[chosen, pick] for name, array in found.items()}
     fits = outcome.capacity[chosen, pick] >= 1
