@@ -35,6 +35,8 @@ FIGURES = ("n", "median_ape", "mape", "p90_ape", "median_ratio", "coverage80", "
 
 WORST = 20
 
+_PARTS = ("measured", "value", "low", "high", "floor")
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -56,6 +58,11 @@ class Score:
         """Return |predicted / measured - 1| of each point."""
         out: Floats = np.abs(self.value / self.measured - 1.0)
         return out
+
+    def take(self, places: NDArray[np.intp]) -> Score:
+        """Return the score of the points at `places`."""
+        columns = {name: getattr(self, name)[places] for name in _PARTS}
+        return Score(**columns, upper=self.upper)
 
     def pairs(self) -> list[tuple[float, float]]:
         """Return (measured, predicted) of the points that have both."""
@@ -113,6 +120,18 @@ class Validation:
     def answered(self) -> NDArray[np.bool_]:
         """Return which points have a prediction."""
         return np.array([not reason for reason in self.reasons], dtype=np.bool_)
+
+    def where(self, rows: NDArray[np.bool_]) -> Validation:
+        """Return the validation of some points; `rows` is (n,)."""
+        places = np.flatnonzero(rows)
+        return Validation(
+            self.records.take(places),
+            tuple(self.reasons[place] for place in places),
+            {name: score.take(places) for name, score in self.scores.items()},
+            self.apart[places],
+            tuple(self.flags[place] for place in places),
+            tuple(self.basis[place] for place in places) if self.basis else (),
+        )
 
     def figures(self, rows: NDArray[np.bool_] | None = None) -> dict[str, dict[str, float | int | None]]:
         """Return the figures of every metric over the points that are not apart, or over `rows`."""
@@ -228,7 +247,7 @@ def score(records: Records, places: NDArray[np.intp], found: Predictions | None)
 
 def _score(records: Records, places: NDArray[np.intp], found: Predictions | None, metric: str) -> Score:
     n = len(records)
-    columns = {name: np.full(n, np.nan) for name in ("measured", "value", "low", "high", "floor")}
+    columns = {name: np.full(n, np.nan) for name in _PARTS}
     for value, prediction in METRICS[metric]:
         measured = records.column(value)
         rows = np.isnan(columns["measured"]) & np.isfinite(measured) & (measured > 0)
