@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,66 +22,96 @@ SYSTEMS = {
     "l40s": "l40s",
 }
 BACKENDS = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm"}
-QUANTISATION = {
-    "fp8": {"gemm_quant_mode": "fp8_block", "moe_quant_mode": "fp8_block"},
-    "nvfp4": {"gemm_quant_mode": "nvfp4", "moe_quant_mode": "nvfp4"},
-    "bf16": {"gemm_quant_mode": "bfloat16", "moe_quant_mode": "bfloat16"},
-    "int4": {"gemm_quant_mode": "int4_wo", "moe_quant_mode": "int4_wo"},
+#: Weight format -> the rival's words for it, tried in turn; None = what it reads in the checkpoint.
+WORDS: Mapping[str, tuple[str | None, ...]] = {
+    "": (None,),
+    "bf16": ("bfloat16",),
+    "fp16": ("bfloat16",),
+    "fp8": ("fp8_block", "fp8"),
+    "fp4": ("nvfp4",),
+    "nvfp4": ("nvfp4",),
+    "mxfp4": (None,),
+    "int4": ("int4_wo", None),
 }
+#: Checkpoints whose own format the sources name in several ways.
+NATIVE = ("openai/gpt-oss", "moonshotai/Kimi-K2.5", "moonshotai/Kimi-K2.6")
+#: Checkpoint -> one of the same shape whose configuration the rival brings along (it would download others).
+TWINS = {
+    "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Meta-Llama-3.1-8B",
+    "meta-llama/Llama-3.1-70B-Instruct": "meta-llama/Meta-Llama-3.1-70B",
+    "meta-llama/Llama-3.3-70B-Instruct": "meta-llama/Meta-Llama-3.1-70B",
+    "meta-llama/Llama-3.1-405B-Instruct": "meta-llama/Meta-Llama-3.1-405B",
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": "mistralai/Mixtral-8x7B-v0.1",
+    "Qwen/Qwen3-235B-A22B-Instruct-2507": "Qwen/Qwen3-235B-A22B",
+    "Qwen/Qwen3-30B-A3B-Instruct-2507": "Qwen/Qwen3-30B-A3B",
+    "deepseek-ai/DeepSeek-V3.1": "deepseek-ai/DeepSeek-V3",
+    "moonshotai/Kimi-K2.6": "moonshotai/Kimi-K2.5",
+}
+METRICS = ("tpot", "ttft", "throughput")
+SEED = 0
 
 
 def questions(files: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield what to ask the rival about each point, with the measured values beside it."""
+    """Yield what to ask the rival about each point, in an order drawn by `SEED`: any start is a sample."""
     from assay.catalogue.load import catalogue
     from assay.measure.read import read_all
 
     records = read_all(files)
     apart = records.apart()
-    for place, row in enumerate(records.rows):
-        setting = row.setting
-        if setting is None or apart[place]:
-            continue
-        chip = catalogue().system(setting.system).chip.id
-        asked = ask(setting, row.conditions, chip, catalogue().model(setting.model).hf_id)
-        yield {"row": place, "id": row.id, "ask": asked, "measured": dict(row.values)}
+    places = [place for place, row in enumerate(records.rows) if not apart[place]]
+    random.Random(SEED).shuffle(places)  # noqa: S311 - a sample, not a secret
+    for place in places:
+        row = records.rows[place]
+        asked, why = [], row.problem
+        if row.setting is not None:
+            chip = catalogue().system(row.setting.system).chip.id
+            asked, why = ask(row.setting, row.conditions, chip, catalogue().model(row.setting.model).hf_id)
+        yield {"row": place, "ask": asked, "reason": why}
 
 
-def ask(setting: Any, conditions: Mapping[str, float], chip: str, model: str) -> dict[str, Any] | None:
-    """Return the arguments of the rival's `cli_estimate`, or None where it has no word for the point."""
-    users = conditions.get("concurrency")
-    if (
-        chip not in SYSTEMS
-        or setting.engine not in BACKENDS
-        or setting.pool is None
-        or setting.load != "closed"
-        or setting.phase != "e2e"
-        or not users
-    ):
-        return None
+def ask(
+    setting: Any, conditions: Mapping[str, float], chip: str, model: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the arguments of the rival's `cli_estimate`, to be tried in turn, or why it has no word."""
+    users, mode = conditions.get("concurrency"), {"closed": "agg", "static": "static"}.get(setting.load)
+    accepted = conditions.get("acceptance")
+    refused = {
+        "chip": chip not in SYSTEMS,
+        "engine": setting.engine not in BACKENDS,
+        "layout not published": setting.pool is None,
+        "load": mode is None or not users,
+        "one phase only": setting.phase != "e2e",
+        "lengths not stated": not {"isl", "osl"} <= set(conditions),
+        "acceptance of drafts not published": setting.speculation and not (accepted and setting.draft_tokens),
+        "weight format": setting.weights not in WORDS,
+    }
+    if why := next((name for name, wrong in refused.items() if wrong), ""):
+        return [], why
     out: dict[str, Any] = {
-        "model_path": model,
+        "model_path": TWINS.get(model, model),
         "system_name": SYSTEMS[chip],
         "backend_name": BACKENDS[setting.engine],
         "isl": round(conditions["isl"]),
         "osl": round(conditions["osl"]),
         "prefix": round(conditions.get("cached", 0.0) * conditions["isl"]),
-        **QUANTISATION.get({"fp4": "nvfp4", "mxfp4": "nvfp4"}.get(setting.weights, setting.weights), {}),
     }
-    if setting.speculation:
-        accepted = conditions.get("acceptance")
-        if accepted is None or not setting.draft_tokens:
-            return None
+    if setting.kv:
+        out["kvcache_quant_mode"] = "fp8" if setting.kv.startswith("fp8") else "bfloat16"
+    if setting.speculation and accepted:
         out |= {"nextn": setting.draft_tokens, "nextn_accepted": accepted - 1}
+    # its batch is that of one attention rank
+    batch = max(1, round(float(users or 1) / setting.pool.replicas / setting.pool.layout.dp))
     if setting.prefill is None:
-        return out | _degrees(setting.pool, "") | {"batch_size": max(1, round(users / setting.pool.replicas))}
-    decode = max(1, round(users / setting.pool.replicas / setting.pool.layout.dp))
-    return (
-        out
-        | {"mode": "disagg", "prefill_batch_size": 1, "decode_batch_size": decode}
-        | _degrees(setting.prefill, "prefill_")
-        | _degrees(setting.pool, "decode_")
-        | {"prefill_num_workers": setting.prefill.replicas, "decode_num_workers": setting.pool.replicas}
-    )
+        out |= _degrees(setting.pool, "") | {"mode": mode, "batch_size": batch}
+    else:
+        out |= (
+            {"mode": "disagg", "prefill_batch_size": 1, "decode_batch_size": batch}
+            | _degrees(setting.prefill, "prefill_")
+            | _degrees(setting.pool, "decode_")
+            | {"prefill_num_workers": setting.prefill.replicas, "decode_num_workers": setting.pool.replicas}
+        )
+    words = (None,) if model.startswith(NATIVE) else WORDS[setting.weights]
+    return [out | ({"gemm_quant_mode": word, "moe_quant_mode": word} if word else {}) for word in words], ""
 
 
 def _degrees(pool: Any, prefix: str) -> dict[str, int]:
@@ -93,21 +125,34 @@ def _degrees(pool: Any, prefix: str) -> dict[str, int]:
     }
 
 
-def answers(path: str) -> Iterator[dict[str, Any]]:
-    """Yield the rival's answer to each question; runs in its environment."""
+def answers(path: str, seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield the rival's answer to each question until the time is up; runs in its environment."""
+    known: dict[str, dict[str, Any]] = {}
+    end = time.monotonic() + seconds
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        if time.monotonic() > end:
+            return
+        item = json.loads(line)
+        key = json.dumps(item["ask"])
+        if item["ask"] and key not in known:
+            known[key] = _answer(item["ask"])
+        yield {"row": item["row"], "reason": item["reason"]} | known.get(key, {})
+
+
+def _answer(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the first answer the rival has, or the reason of its last refusal."""
     from aiconfigurator.cli.api import cli_estimate
 
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        item = json.loads(line)
-        if item["ask"] is None:
-            yield item | {"reason": "no word for it"}
-            continue
+    reason = ""
+    for arguments in asked:
         try:
-            found = cli_estimate(**item["ask"])
-        except Exception as error:  # a rival may fail in any way; the reason is part of the result
-            yield item | {"reason": f"{type(error).__name__}: {error}"[:200]}
-        else:
-            yield item | {"tpot": found.tpot / 1e3, "ttft": found.ttft / 1e3}
+            found = cli_estimate(**arguments)
+        except Exception as error:  # it may fail in any way; the reason is part of the result
+            reason = f"{type(error).__name__}: {error}"[:200]
+            continue
+        rate = float(found.raw["tokens/s/gpu"])
+        return {"reason": "", "tpot": found.tpot / 1e3, "ttft": found.ttft / 1e3, "throughput": rate}
+    return {"reason": reason}
 
 
 def table(path: str, files: Sequence[str]) -> str:
@@ -155,8 +200,8 @@ def main(arguments: Sequence[str]) -> int:
         case ["questions", *files] if files:
             for item in questions(files):
                 print(json.dumps(item))
-        case ["answers", path]:
-            for item in answers(path):
+        case ["answers", path, *seconds]:
+            for item in answers(path, float(seconds[0]) if seconds else float("inf")):
                 print(json.dumps(item), flush=True)
         case ["table", path, *files] if files:
             print(table(path, files))

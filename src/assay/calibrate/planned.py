@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ def ratios(found: Validation, model: str = "") -> list[Ratio]:
     out = []
     for scenario, medians in _medians(found, model):
         order = sorted(medians, key=lambda name: -medians[name][0])
-        for first, second in zip(order, order[1:], strict=False):
+        for first, second in pairwise(order):
             (fast, quick), (slow, lame) = medians[first], medians[second]
             out.append(Ratio(model, scenario, first, second, fast / slow, quick / lame))
     return out

@@ -57,8 +57,8 @@ def validate(  # noqa: PLR0913 - one argument a flag
     from assay.calibrate.validate import validate as compare
     from assay.cli.measured import predictor, stated, use
     from assay.measure.read import read_all
-    from assay.report.export import write_json
     from assay.report import proof
+    from assay.report.export import write_json
     from assay.report.scoreboard import html as write_html
     from assay.report.scoreboard import page
     from assay.report.terminal import put
