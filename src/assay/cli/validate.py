@@ -19,6 +19,7 @@ def validate(  # noqa: PLR0913 - one argument a flag
     leave_out: Name | None = None,
     folds: int = 10,
     planned: bool = False,
+    pairs: bool = False,
     html: Path | None = None,
     json: bool = False,
     on: Name | None = None,
@@ -40,6 +41,8 @@ def validate(  # noqa: PLR0913 - one argument a flag
         folds: parts that the groups are left out in.
         planned: score only what is answered by planning the best deployment (MLPerf Offline and Server whose
             layout nobody published), by accelerator, and the ratios between accelerators.
+        pairs: also compare points that differ in one condition: is the change predicted the right way, and
+            as large.
         html: write the result as one HTML file.
         json: write the result as JSON.
         on: system of every point, where the files do not say.
@@ -53,6 +56,8 @@ def validate(  # noqa: PLR0913 - one argument a flag
     """
     from assay.calibrate import planned as planning
     from assay.calibrate.leave_out import validate_left_out
+    from assay.calibrate.pairs import pairs as matched
+    from assay.calibrate.pairs import summary
     from assay.calibrate.validate import METRICS
     from assay.calibrate.validate import validate as compare
     from assay.cli.measured import predictor, stated, use
@@ -72,6 +77,7 @@ def validate(  # noqa: PLR0913 - one argument a flag
     else:
         found = compare(records, predictor())
     ratios = planning.ratios(found) if planned else []
+    compared = summary(matched(found)) if pairs else []
     if planned:
         found = found.where(planning.planned(found.records))
     result = found.json(by)
@@ -80,10 +86,14 @@ def validate(  # noqa: PLR0913 - one argument a flag
         html.write_text(write_html(result, pairs, "assay validate"), encoding="utf-8")
     if planned:
         result["ratios"] = [asdict(item) for item in ratios]
+    if pairs:
+        result["pairs"] = compared
     if json:
         write_json(result, sys.stdout)
         return 0
     put(page(result))
     if planned:
         put(proof.planned_page(planning.by_chip(found), ratios))
+    if pairs:
+        put(proof.pairs_page(compared))
     return 0

@@ -1,19 +1,31 @@
-"""Proof beside the plain errors: planned deployments against the bar, ratios of chips."""
+"""Proof beside the plain errors: planned deployments, ratios of chips, pairs of conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from assay.calibrate.pairs import DIRECTION, SIZE
 from assay.calibrate.planned import BAR, Ratio
 from assay.report.scoreboard import cell, percent
 
 _COLUMNS = ("n", "median_ape", "p90_ape", "median_ratio")
 _WORDS = ("points", "median error", "90th percentile", "predicted / measured")
 _RATIO = ("model", "scenario", "chips", "measured", "predicted", "error")
+
+_PAIRS = (
+    "mechanism",
+    "metric",
+    "pairs",
+    "with a direction",
+    "direction right",
+    "median error of the change",
+    f"{percent(DIRECTION, 0)} right, within {percent(SIZE, 0)}",
+)
 
 Figures = Mapping[str, Mapping[str, float | int | None]]
 
@@ -56,6 +68,29 @@ def planned_section(chips: Figures, ratios: Sequence[Ratio]) -> str:
     if ratios:
         parts += ["", markdown(_RATIO, ratio_rows(ratios), 3)]
     return "\n".join(parts)
+
+
+def pair_rows(summary: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return one row a mechanism and metric of `assay.calibrate.pairs.summary`."""
+    rows = []
+    for item in summary:
+        right, error = item["right"], item["median_error"]
+        holds = right is not None and right >= DIRECTION and error <= SIZE
+        counts = [f"{item['pairs']:,}", f"{item['directions']:,}"]
+        verdict = "yes" if holds else "no"
+        rows.append([item["mechanism"], item["metric"], *counts, percent(right), percent(error), verdict])
+    return rows
+
+
+def pairs_page(summary: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Yield the terminal table of pairs that differ in one condition."""
+    yield Text("Pairs that differ in one condition", style="bold")
+    yield table(_PAIRS, pair_rows(summary), 2)
+
+
+def pairs_section(summary: Sequence[Mapping[str, Any]]) -> str:
+    """Return the same table as Markdown."""
+    return markdown(_PAIRS, pair_rows(summary), 2)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> Table:
