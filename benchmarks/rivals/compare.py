@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,42 +157,41 @@ def _answer(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def table(path: str, files: Sequence[str]) -> str:
-    """Return both side by side as Markdown."""
+    """Return both side by side as Markdown, on the points that were put to the rival."""
     import numpy as np
 
+    from assay.calibrate.leave_out import validate_left_out
     from assay.calibrate.validate import validate
     from assay.cli.measured import predictor
     from assay.measure.read import read_all
 
     records = read_all(files)
     ours = validate(records, predictor())
+    unseen = validate_left_out(records, predictor(residual=False), "group")
     theirs = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    drawn = np.zeros(len(records), dtype=np.bool_)
+    drawn[[item["row"] for item in theirs]] = True
     lines = [
-        "| metric | points | theirs answered | theirs, median error | ours answered | ours, median error "
-        "| both: theirs | both: ours |",
+        "| metric | points | it answers | assay answers | both | its error: median (mean) "
+        "| assay, unseen (chip, model, engine) | assay, fitted |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for metric in ("tpot", "ttft"):
-        score = ours.scores[metric]
+    for metric in METRICS:
         value = np.full(len(records), np.nan)
         for item in theirs:
             value[item["row"]] = item.get(metric) or np.nan
-        asked = np.isfinite(score.measured) & ~ours.apart
-        rival, own = np.abs(value / score.measured - 1), score.ape
+        score, blind = ours.scores[metric], unseen.scores[metric]
+        asked = drawn & np.isfinite(score.measured) & ~ours.apart
+        rival, own, left = np.abs(value / score.measured - 1), score.ape, blind.ape
         have, mine = asked & np.isfinite(rival), asked & np.isfinite(own)
-        both = have & mine
-        cells = [
-            metric,
-            f"{int(asked.sum()):,}",
-            f"{have.sum() / max(asked.sum(), 1):.0%}",
-            f"{np.median(rival[have]):.1%}" if have.any() else "–",
-            f"{mine.sum() / max(asked.sum(), 1):.0%}",
-            f"{np.median(own[mine]):.1%}" if mine.any() else "–",
-            f"{np.median(rival[both]):.1%}" if both.any() else "–",
-            f"{np.median(own[both]):.1%}" if both.any() else "–",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        both = have & mine & np.isfinite(left)
+        errors = [f"{np.median(ape[both]):.1%} ({ape[both].mean():.1%})" for ape in (rival, left, own)]
+        counts = [f"{int(asked.sum()):,}"]
+        counts += [f"{part.sum() / max(asked.sum(), 1):.0%}" for part in (have, mine)]
+        lines.append("| " + " | ".join([metric, *counts, f"{int(both.sum()):,}", *errors]) + " |")
+    reasons = Counter(item["reason"].split(":")[0] for item in theirs if item["reason"])
+    listed = "; ".join(f"{name} {count:,}" for name, count in reasons.most_common())
+    return "\n".join([*lines, "", f"{len(theirs):,} points drawn. Not answered by it: {listed}."])
 
 
 def main(arguments: Sequence[str]) -> int:
