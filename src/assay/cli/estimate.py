@@ -31,6 +31,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     speculation: Literal["none", "mtp"] = "none",
     facts: Facts = (),
     explain: bool = False,
+    evidence: bool = False,
     json: bool = False,
     csv: Name | None = None,
     emit: Name | None = None,
@@ -53,6 +54,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         speculation: whether to draft tokens.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         explain: show the decode step and the prefill by operator: FLOPs, bytes, seconds, bound.
+        evidence: list the nearest measured points, with source and distance.
         json: write the answer as JSON.
         csv: write the row as CSV, into a file or, without one, to standard output.
         emit: also write what runs it, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
@@ -75,7 +77,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         speculation=speculation,
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
-    write(found, json=json, csv=csv, page="estimate")
+    write(found, json=json, csv=csv, page="estimate", evidence=evidence)
     if emit:
         show(found, emit, facts=facts)
     return 0

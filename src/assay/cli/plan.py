@@ -12,6 +12,7 @@ from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
 from assay.plan import answer
+from assay.plan.evidence import cited
 from assay.report.panels import shortfall
 from assay.study.answer import Answer
 
@@ -39,6 +40,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     caps: Caps = _CAPS,
     top: Count = 1,
     facts: Facts = (),
+    evidence: bool = False,
     json: bool = False,
     csv: Name | None = None,
     emit: Name | None = None,
@@ -61,6 +63,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         caps: what the whole deployment may take.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
+        evidence: list the nearest measured points of each row, with source and distance.
         json: write the answer as JSON.
         csv: write the rows as CSV, into a file or, without one, to standard output.
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
@@ -87,7 +90,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)
-    write(found, json=json, csv=csv)
+    write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence)
     if found.best() is None:
         raise NotMet(shortfall(found))
     if emit:
@@ -95,8 +98,8 @@ def plan(  # noqa: PLR0913 - one argument a flag
     return 0
 
 
-def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan") -> None:
-    """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate)."""
+def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan", evidence: bool = False) -> None:
+    """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate), and its evidence."""
     from assay.report.export import write_csv, write_json
 
     if csv == "-" and json:
@@ -109,7 +112,10 @@ def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan") -> 
     if json:
         write_json(found.json(), sys.stdout)
     elif csv != "-":
+        from assay.report.evidence import evidence_page
         from assay.report.explain import estimate_page
         from assay.report.terminal import plan_page, put, terminal
 
         put(estimate_page(found) if page == "estimate" else plan_page(found, terminal().width))
+        if evidence:
+            put(evidence_page(found))

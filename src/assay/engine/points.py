@@ -230,9 +230,14 @@ def together(step: Step, engine: Engine, load: Load, state: Steady) -> tuple[Ste
     return replace(state, ttft=mean, queue=state.queue + mean - state.ttft), median
 
 
-def best_layout(outcome: Outcome) -> NDArray[np.intp]:
-    """Return the layout of each point, (n,): the greatest throughput among those that fit."""
-    score = np.where(outcome.capacity >= 1, outcome.state.throughput, -1.0)
+def best_layout(outcome: Outcome, replicas: Floats | float = 1.0) -> NDArray[np.intp]:
+    """Return the layout of each point, (n,): the greatest throughput of all replicas among those that fit.
+
+    Args:
+        outcome: figures of one replica of each layout.
+        replicas: copies of each layout that the chips hold, (L, 1).
+    """
+    score = np.where(outcome.capacity >= 1, outcome.state.throughput * replicas, -1.0)
     return np.asarray(np.argmax(score, axis=0))
 
 

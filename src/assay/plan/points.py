@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from assay.catalogue.schema import Price, System
 from assay.engine.features import Known
 from assay.engine.points import Outcome, figures
+from assay.engine.power import replica_watts
 from assay.engine.replica import Model
 from assay.engine.residual import corrected
 from assay.engine.terms import floors, terms
-from assay.errors import NoEvidence
 from assay.estimate import BASES, Estimate
 from assay.llm.layout import Layout
 from assay.plan.disaggregate import Pairs, Sides
@@ -24,7 +24,6 @@ from assay.plan.pools import Places, Pools, blended, outcome, pools, power
 from assay.plan.predict import calibration, predictions
 from assay.plan.sweep import Sweep, closer
 from assay.study.conditions import Conditions, Pool, Predictions, Setting
-from assay.timing.energy import board_watts
 
 Floats = NDArray[np.float64]
 
@@ -216,24 +215,8 @@ def conditions_of(
 
 def _power(outcome: Outcome, system: System) -> Estimate | None:
     """Return the mean board power of a chip at each point, W, or None if its power is unpublished."""
-    state = outcome.state
-    # FLOPs of different formats share one activity figure: time at peak of the fastest format in use
-    rate = max(cost.rates.peak for cost in outcome.step.costs)
-    share = 1.0 - state.decode_step / outcome.step.workload.yields / state.tpot
-    busy = []
-    for name, scale in (
-        ("flops", rate),
-        ("moved", system.chip.memory_bandwidth),
-        ("sent", system.link_bandwidth),
-    ):
-        decode = getattr(outcome.decode, name) / state.decode_step
-        prompt = getattr(outcome.prompt, name) / np.maximum(outcome.prompt.seconds, 1e-12)
-        mean = ((1.0 - share) * decode + share * prompt) / scale if scale else np.zeros_like(decode)
-        busy.append(np.minimum(mean[:, 0], 1.0))
-    try:
-        return board_watts(system.chip, busy[0], busy[1], busy[2])
-    except NoEvidence:
-        return None
+    found = replica_watts(outcome, system)
+    return None if found is None else found.apply(lambda number: np.asarray(number)[:, 0])
 
 
 def _figures(
