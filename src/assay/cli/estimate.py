@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Count, Facts, Lengths, Name, Rate
+from assay.cli.flags import Caching, Count, Facts, Lengths, Name, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
-from assay.errors import BadInput
 from assay.plan import estimate as predict
 
 _USUAL = Lengths()
+_CACHING = Caching()
 
 
 def estimate(  # noqa: PLR0913 - one argument a flag
@@ -19,6 +19,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     /,
     *,
     lengths: Lengths = _USUAL,
+    caching: Caching = _CACHING,
     on: Name,
     layout: Name = "auto",
     concurrency: Count | None = None,
@@ -40,6 +41,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     Args:
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
+        caching: what a prefix cache may hold.
         on: system.
         layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2; or of a prefill and a
             decode pool with their replicas: 4xtp4+1xdep32.
@@ -58,11 +60,10 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         emit: also write what runs it, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
     check_emit(emit, json=json, csv=csv)
-    if rate is not None and concurrency is not None:
-        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
         model,
         lengths,
+        caching=caching,
         facts=facts,
         limits=False,
         rate=rate,

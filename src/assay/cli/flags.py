@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 from assay.errors import BadInput
+from assay.study.question import Caches
 from assay.units import parse_quantity, tokens
 
 #: More tokens than any context window holds.
@@ -73,6 +74,20 @@ def _dollars(text: str, flag: str) -> float:
     return parse_quantity(text if "/" in text else f"{text} USD/h", "price", what=flag)
 
 
+def _bytes(text: str, flag: str) -> float:
+    return parse_quantity(text, "bytes", what=flag)
+
+
+def _bandwidth(text: str, flag: str) -> float:
+    return parse_quantity(text, "bandwidth", what=flag)
+
+
+def _file(text: str, flag: str) -> str:
+    if not Path(text).exists():
+        raise BadInput(f"{flag} = {text!r} does not exist.", "Give a trace that `assay trace` reads.")
+    return text
+
+
 def _spare(text: str, flag: str) -> int:
     return 0 if text.strip() == "0" else _count(text, flag)
 
@@ -115,6 +130,9 @@ Watts = Annotated[float, _flag(_watts, "POWER")]
 Dollars = Annotated[float, _flag(_dollars, "USD/h")]
 Spare = Annotated[int, _flag(_spare, "N")]
 Rate = Annotated[float, _flag(_rate, "RATE")]
+Size = Annotated[float, _flag(_bytes, "SIZE")]
+Bandwidth = Annotated[float, _flag(_bandwidth, "RATE")]
+File = Annotated[str, _flag(_file, "FILE")]
 Share = Annotated[float, _flag(_share, "SHARE")]
 Names = Annotated[tuple[str, ...], Parameter(converter=split, n_tokens=1, accepts_keys=False, metavar="A,B")]
 Facts = Annotated[
@@ -138,6 +156,62 @@ class Lengths:
     isl: Tokens | None = None
     osl: Tokens | None = None
     cached: Share | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Caching:
+    """What a prefix cache may hold, and what the traffic repeats; in place of --cached.
+
+    Attributes:
+        trace: trace with prefix blocks: hits at any cache size, and the lengths that are not stated.
+        hit_rate: share of the input tokens that a cache large enough finds, without a trace.
+        router: to the replica that knows the prefix, or to each in turn.
+        kv_host: host memory for the cache, of each host: 1TB.
+        kv_host_bandwidth: from host memory to one chip: 50GB/s; without it, as published.
+        kv_ssd: SSD for the cache, of each host: 30TB.
+        kv_ssd_bandwidth: of the SSDs of one host: 20GB/s.
+        snapshot: tokens between two snapshots of a recurrent state; without it, the engine's rule.
+    """
+
+    trace: File | None = None
+    hit_rate: Share | None = None
+    router: Literal["prefix", "round-robin"] = "prefix"
+    kv_host: Size | None = None
+    kv_host_bandwidth: Bandwidth | None = None
+    kv_ssd: Size | None = None
+    kv_ssd_bandwidth: Bandwidth | None = None
+    snapshot: Tokens | None = None
+
+    def given(self) -> Caches | None:
+        """Return the cache of the question, None where none is described.
+
+        Raises:
+            BadInput: a cache of which nothing says what it finds, or two things say it.
+        """
+        if self.trace is None and self.hit_rate is None:
+            if self != Caching():
+                raise BadInput(
+                    "Nothing says what the cache finds.",
+                    "Add --trace FILE with prefix blocks, or --hit-rate.",
+                )
+            return None
+        if self.trace is not None and self.hit_rate is not None:
+            raise BadInput("--trace and --hit-rate both say what the cache finds.", "Give one of them.")
+        if (self.kv_ssd is None) != (self.kv_ssd_bandwidth is None):
+            raise BadInput(
+                "An SSD cache needs its size and its bandwidth.", "Give --kv-ssd and --kv-ssd-bandwidth."
+            )
+        return Caches(
+            trace=self.trace or "",
+            hit_rate=self.hit_rate,
+            router=self.router,
+            host=self.kv_host or 0.0,
+            host_bandwidth=self.kv_host_bandwidth or 0.0,
+            ssd=self.kv_ssd or 0.0,
+            ssd_bandwidth=self.kv_ssd_bandwidth or 0.0,
+            snapshot=self.snapshot or 0,
+        )
 
 
 @Parameter(name="*")

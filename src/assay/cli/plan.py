@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
+from assay.cli.flags import Caching, Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
@@ -16,6 +16,7 @@ from assay.report.panels import shortfall
 from assay.study.answer import Answer
 
 _USUAL = Lengths()
+_CACHING = Caching()
 _WAYS = Ways()
 _STACK = Stack()
 _CAPS = Caps()
@@ -26,6 +27,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     /,
     *,
     lengths: Lengths = _USUAL,
+    caching: Caching = _CACHING,
     on: Names = (),
     ttft: Limit | None = None,
     tpot: Limit | None = None,
@@ -48,6 +50,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     Args:
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
+        caching: what a prefix cache may hold.
         on: systems, `a,b` or `all`.
         ttft: greatest mean time to first token: 2s, 500ms, none.
         tpot: greatest mean time per output token: 30ms, none.
@@ -66,11 +69,10 @@ def plan(  # noqa: PLR0913 - one argument a flag
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
     check_emit(emit, json=json, csv=csv)
-    if rate is not None and concurrency is not None:
-        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
         model,
         lengths,
+        caching=caching,
         ttft=ttft,
         tpot=tpot,
         facts=facts,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from assay.catalogue.load import catalogue
+
 Array = NDArray[np.float64]
 
 
@@ -26,3 +28,8 @@ def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Ar
     mean = np.maximum(np.asarray(rows) * topk / ranks, 1.0)
     worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + skew * (ranks > 1)
     return np.asarray(np.minimum(worst, ranks))
+
+
+def overlap_share() -> float:
+    """Return the share of the smaller of exchange and kernels that two-batch overlap hides."""
+    return float(catalogue().table("engines/experts")["overlap"]["value"])

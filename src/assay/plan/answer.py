@@ -20,6 +20,7 @@ from assay.llm.parameters import counts
 from assay.plan import dataflow
 from assay.plan.choice import Choice
 from assay.plan.evidence import near
+from assay.plan.inputs import cache_of
 from assay.plan.moves import moves
 from assay.plan.platform import Platform, ask
 from assay.plan.predict import calibration
@@ -77,7 +78,8 @@ def detailed(rows: list[Row], behind: Mapping[int, Choice], question: Question, 
     best = replace(rows[0], evidence=near(rows[0], name, question))
     if id(rows[0]) in behind:
         choice = behind[id(rows[0])]
-        best = replace(best, moves=moves(choice.points, choice.index))
+        cache = cache_of(choice.points, choice.index, question)
+        best = replace(best, moves=moves(choice.points, choice.index), cache=cache)
     return (best, *rows[1:])
 
 

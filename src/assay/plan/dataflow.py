@@ -36,8 +36,13 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
 
     Raises:
         DoesNotFit: more chips would be needed than the largest machine described in public.
-        NoEvidence: a fact of the chip that is needed is not published.
+        NoEvidence: a fact of the chip that is needed is not published, or a prefix cache is asked for.
     """
+    if question.caches is not None:
+        raise NoEvidence(
+            f"How {system.name} keeps and finds cached prefixes is not published.",
+            "Leave out the prefix cache for it.",
+        )
     price, note = price_of(facts, system, question.price)
     weights = question.weights or "native"
     kv = question.kv or "bf16"

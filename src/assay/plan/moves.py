@@ -75,7 +75,7 @@ def best(points: Points, index: int, variant: Variant) -> float:
     """
     copy, side = points.found.copy, points.side
     load, work = points.found.load, points.found.step.workload
-    lengths = Lengths(float(load.isl[0, 0]), float(load.osl[0, 0]), float(load.cached[0, 0]))
+    lengths = Lengths(float(load.isl[0, 0]), float(load.osl[0, 0]), points.cached(index))
     yields = np.atleast_1d(work.yields if variant.yields is None else variant.yields)
     drafting = Speculation(int(work.drafts), yields, int(work.drafts))
     layout, settings = points.layouts[index], variant.engine or copy.engine

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.catalogue.quality import quality_note
 from assay.catalogue.query import Catalogue
@@ -19,9 +20,11 @@ from assay.errors import BadInput, DoesNotFit, NoEvidence
 from assay.estimate import BASES
 from assay.llm.formats import native_formats, native_label
 from assay.llm.layout import Layout
+from assay.plan.caches import Hits, delayed, hits, prefilling, settled, stated
 from assay.plan.choice import Choice, choose
 from assay.plan.crossover import remarks
 from assay.plan.disaggregate import pairs, shortlist, sides
+from assay.plan.inputs import cache_of
 from assay.plan.moves import limited_by
 from assay.plan.pareto import front
 from assay.plan.points import Points, gather, gather_pairs
@@ -33,6 +36,8 @@ from assay.study.answer import FIGURES, Row
 from assay.study.conditions import Pool
 from assay.study.deployment import Deployment
 from assay.study.question import Question
+
+Floats = NDArray[np.float64]
 
 #: Candidates kept a pair of formats before the measured corrections are applied.
 MOST_CANDIDATES = 24
@@ -123,15 +128,15 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     sweeps = {weights: [_sweep(place, system, weights, item) for item in drafts] for weights in tried}
     for weights, found_all in sweeps.items():
         rivals = [item for other, items in sweeps.items() if other != weights for item in items]
-        for found in found_all:
+        for drafting, found in zip(drafts, found_all, strict=True):
             if not np.any(found.fits):
                 refused = refused or refuse(found)
             elif question.top == 1 and surpassed(found, rivals):
                 continue
             elif question.serving != "disaggregated":
-                row, column = candidates(found, question.ttft, question.tpot, MOST_CANDIDATES)
-                together.append(gather(found, row, column, place.price, question.engine))
-                swept.append(found)
+                points, used = _together(place, weights, drafting, found)
+                together.append(points)
+                swept.append(used)
             if question.serving != "aggregated" and question.osl > 1:
                 apart.extend(_disaggregated(place, weights, found_all[0], found))
     groups = together + apart
@@ -185,19 +190,58 @@ def _nothing(question: Question, model: Model, system: System) -> str:
     return f"No legal layout of {model.name} on {system.name}."
 
 
-def _sweep(place: Place, system: System, weights: str, drafting: Speculation | None) -> Sweep:
+def _sweep(
+    place: Place,
+    system: System,
+    weights: str,
+    drafting: Speculation | None,
+    lengths: Lengths | None = None,
+    chosen: tuple[Layout, ...] = (),
+    batch: Floats | None = None,
+) -> Sweep:
     return sweep(
         place.model,
         system,
-        place.legal[system.id == place.first.id and system.id != place.system.id],
+        chosen or place.legal[system.id == place.first.id and system.id != place.system.id],
         weights,
         place.kv,
         engine(place.question.engine),
-        place.lengths,
+        lengths or place.lengths,
         skew(),
         concurrency=place.question.concurrency,
         drafting=drafting,
+        batch=batch,
     )
+
+
+def _together(place: Place, weights: str, drafting: Speculation | None, found: Sweep) -> tuple[Points, Sweep]:
+    """Return the aggregated candidates of a sweep and the sweep that is compared with others.
+
+    With a prefix cache they are looked for twice, without any hit and with those of a replica that runs one
+    request; then each point gets the hits that its own room allows.
+    """
+    question, asked = place.question, place.question.caches
+
+    def pick(swept: Sweep) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return candidates(swept, question.ttft, question.tpot, MOST_CANDIDATES)
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        lengths = Lengths(question.isl, question.osl, cached, fetch)
+        return _sweep(place, place.system, weights, drafting, lengths, chosen, batch)
+
+    if asked is None:
+        return gather(found, *pick(found), place.price, question.engine), found
+    chosen: tuple[Layout, ...] = ()
+    batch: Floats | None = None
+    most = hits(asked, found)
+    fuller = run(most.cached, most.fetch)
+    both = [(swept, *pick(swept)) for swept in (found, fuller)]
+    batch = np.concatenate([swept.state.batch[row, column] for swept, row, column in both])[:, None]
+    chosen = tuple(found.copy.table.layouts[int(k)] for _, row, _ in both for k in row)
+    each = np.concatenate([swept.state.throughput[row, column] for swept, row, column in both])
+    exact, known = settled(asked, run, np.maximum(np.ceil((question.rate or 0.0) / each), 1.0))
+    rows, first = np.arange(len(chosen)), np.zeros(len(chosen), dtype=np.intp)
+    return gather(exact, rows, first, place.price, question.engine, hits=known), fuller
 
 
 def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> list[Points]:
@@ -214,40 +258,62 @@ def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> li
         first = _sweep(place, place.first, weights, None)
     if plain.step.workload.drafts:
         first = _sweep(place, place.first, weights, None)
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        return _sweep(place, place.first, weights, None, Lengths(question.isl, question.osl, cached, fetch))
+
+    known: Hits | None = None
+    if question.caches is not None:
+        first, known = prefilling(question, run)
     both = sides(first, found, settings, place.limit)
     if both is None:
         return []
     matches = pairs(both, place.limit, rate=question.rate, concurrency=question.concurrency)
+    if known is not None:
+        known = known.take(both.rows[0])
+        matches = delayed(matches, known.fetch)
     places = shortlist(matches, question.osl, question.ttft, MOST_PAIRS)
     if not len(places[0]):
         return []
+    known = known.take(places[0]) if known is not None else None
     prices, offered = (place.first_price, place.price), question.rate is not None
-    return [gather_pairs(both, matches, places, prices, question.engine, offered=offered)]
+    return [gather_pairs(both, matches, places, prices, question.engine, offered=offered, hits=known)]
 
 
 def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
-    """Return the choice at its share of the asked rate, not at the most it could carry."""
+    """Return the choice at its share of the asked rate, not at the most it could carry.
+
+    With a prefix cache copies are added where fewer hits than at another batch leave them too few.
+    """
     points, index = choice.points, choice.index
     if points.side is not None:  # its pools are sized for the rate
         return choice
     copy = points.found.copy
     work = points.found.step.workload
     drafting = Speculation(int(work.drafts), np.atleast_1d(work.yields), int(work.drafts))
-    found = sweep(
-        copy.model,
-        copy.system,
-        (points.layouts[index],),
-        copy.weights,
-        copy.kv,
-        copy.engine,
-        Lengths(question.isl, question.osl, question.cached),
-        skew(),
-        rate=(question.rate or 0.0) / choice.replicas,
-        drafting=drafting,
-    )
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        return sweep(
+            copy.model,
+            copy.system,
+            (points.layouts[index],),
+            copy.weights,
+            copy.kv,
+            copy.engine,
+            Lengths(question.isl, question.osl, cached, fetch),
+            skew(),
+            rate=(question.rate or 0.0) / copies,
+            drafting=drafting,
+        )
+
+    copies = choice.replicas
+    found, known = stated(question, run, copies)
+    while known is not None and not np.isfinite(found.state.ttft[0, 0]) and copies < 2 * choice.replicas:
+        copies += 1
+        found, known = stated(question, run, copies)
     first = np.zeros(1, dtype=np.intp)
-    points = gather(found, first, first, price, question.engine, offered=True)
-    return replace(choice, points=points, index=0)
+    points = gather(found, first, first, price, question.engine, offered=True, hits=known)
+    return replace(choice, points=points, index=0, replicas=copies)
 
 
 def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
@@ -274,6 +340,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
         memory=copy.memory(copy.table.layouts.index(layout), batch, question.isl + question.osl / 2),
         power_watts=power * choice.chips if power else None,
         notes=notes + extra,
+        cache=cache_of(points, index, question) if question.caches is not None else {},
     )
 
 

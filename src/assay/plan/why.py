@@ -158,7 +158,7 @@ def _prefill(points: Points, index: int) -> Step:
     side = points.side
     if side is None:
         raise AssertionError("an aggregated point has no prefill pool")
-    work = replace(points.found.step.workload, drafts=0.0, yields=1.0)
+    work = replace(points.found.step.workload, drafts=0.0, yields=1.0, cached=points.cached(index))
     place = side.copy.table.layouts.index(side.layouts[index])
     rows = np.array([place], dtype=np.intp)
     table = side.copy.table.take(rows)
