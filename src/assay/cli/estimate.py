@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Caching, Count, Facts, Lengths, Name, Rate
+from assay.cli.flags import Caching, Chances, Count, Facts, Lengths, Name, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
 from assay.plan import estimate as predict
@@ -30,6 +30,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     price: Literal["own", "contract", "list", "spot"] = "list",
     prefill_on: Name | None = None,
     speculation: Literal["none", "mtp"] = "none",
+    acceptance: Chances = (),
     facts: Facts = (),
     explain: bool = False,
     json: bool = False,
@@ -53,6 +54,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         price: which prices count.
         prefill_on: system of the prefill pool, where the layout has one; the same system without it.
         speculation: whether to draft tokens.
+        acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         explain: show the decode step and the prefill by operator: FLOPs, bytes, seconds, bound.
         json: write the answer as JSON.
@@ -74,6 +76,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         price=price,
         prefill_platform=prefill_on,
         speculation=speculation,
+        acceptance=acceptance,
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
     write(found, json=json, csv=csv, page="estimate")

@@ -88,6 +88,13 @@ def _file(text: str, flag: str) -> str:
     return text
 
 
+def _chances(_: Any, given: Sequence[Token]) -> tuple[float, ...]:
+    """Return probabilities by position from `0.85,0.7`."""
+    flag = given[0].keyword or "--acceptance"
+    parts = given[0].value.split(",")
+    return tuple(parse_quantity(part, "fraction", what=flag, zero=True) for part in parts)
+
+
 def _spare(text: str, flag: str) -> int:
     return 0 if text.strip() == "0" else _count(text, flag)
 
@@ -130,6 +137,9 @@ Watts = Annotated[float, _flag(_watts, "POWER")]
 Dollars = Annotated[float, _flag(_dollars, "USD/h")]
 Spare = Annotated[int, _flag(_spare, "N")]
 Rate = Annotated[float, _flag(_rate, "RATE")]
+Chances = Annotated[
+    tuple[float, ...], Parameter(converter=_chances, n_tokens=1, accepts_keys=False, metavar="P,P")
+]
 Size = Annotated[float, _flag(_bytes, "SIZE")]
 Bandwidth = Annotated[float, _flag(_bandwidth, "RATE")]
 File = Annotated[str, _flag(_file, "FILE")]
@@ -223,11 +233,13 @@ class Ways:
         serving: whether replicas prefill and decode together, in two pools, or whichever is better.
         prefill_on: system of the prefill pool of disaggregated deployments; without it the same platform.
         speculation: draft tokens: never, always, or where it helps.
+        acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
     """
 
     serving: Literal["aggregated", "disaggregated", "both"] = "both"
     prefill_on: Name | None = None
     speculation: Literal["none", "mtp", "auto"] = "none"
+    acceptance: Chances = ()
 
     def given(self) -> dict[str, Any]:
         """Return the fields of the question."""
@@ -235,6 +247,7 @@ class Ways:
             "serving": self.serving,
             "prefill_platform": self.prefill_on,
             "speculation": self.speculation,
+            "acceptance": self.acceptance,
         }
 
 

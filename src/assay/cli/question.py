@@ -53,6 +53,8 @@ def ask(
     """
     if given.get("rate") is not None and given.get("concurrency") is not None:
         raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
+    if given.get("acceptance") and given.get("speculation", "none") == "none":
+        raise BadInput("--acceptance states what drafts yield, but none are made.", "Add --speculation mtp.")
     _known("engine", given.get("engine"), catalogue(facts).table("engines/engines")["engines"])
     _known("weight format", given.get("weights"), CHOICES)
     _known("KV format", given.get("kv"), KV)

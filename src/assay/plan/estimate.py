@@ -21,13 +21,11 @@ from assay.engine.speculation import Speculation
 from assay.errors import BadInput, NoEvidence
 from assay.llm.layout import Layout
 from assay.plan import dataflow
-from assay.plan.answer import check, provenance, summary
+from assay.plan.answer import check, provenance, summary, told
 from assay.plan.caches import delayed, prefilling, stated
 from assay.plan.choice import Choice
 from assay.plan.disaggregate import fixed, sides
 from assay.plan.evidence import near
-from assay.plan.inputs import cache_of
-from assay.plan.moves import moves
 from assay.plan.platform import UNBOUNDED, build, price_of
 from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
@@ -144,12 +142,12 @@ def _row(
     if float(found.state.utilisation[0, 0]) >= 0.98:
         notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
     row = build(Choice(points, 0, 1, True, 0.0), question, notes)
-    return replace(row, moves=moves(points, 0), cache=cache_of(points, 0, question)), points
+    return told(row, points, 0, question), points
 
 
 def drafting(question: Question, prepared: Model) -> Speculation | None:
     """Return the speculation of a stated deployment: none, or the usual number of drafts."""
-    return None if question.speculation == NONE else options("mtp", prepared)[-1]
+    return None if question.speculation == NONE else options("mtp", prepared, question.acceptance)[-1]
 
 
 def _sweep(
@@ -238,4 +236,4 @@ def _pools(
     ):
         notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
     row = build(Choice(points, 0, 1, True, 0.0), question, notes)
-    return replace(row, moves=moves(points, 0), cache=cache_of(points, 0, question)), points
+    return told(row, points, 0, question), points

@@ -124,7 +124,7 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     swept: list[Sweep] = []
     refused: DoesNotFit | None = None
     tried = formats(system.chip, question.weights, native_formats(model.architecture)["experts"])
-    drafts = options(question.speculation, model)
+    drafts = options(question.speculation, model, question.acceptance)
     sweeps = {weights: [_sweep(place, system, weights, item) for item in drafts] for weights in tried}
     for weights, found_all in sweeps.items():
         rivals = [item for other, items in sweeps.items() if other != weights for item in items]

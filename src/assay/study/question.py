@@ -60,6 +60,7 @@ class Question:
         serving: one of `SERVING`: which deployments are considered.
         prefill_platform: system of the prefill pool of disaggregated deployments, "" = the same platform.
         speculation: one of `SPECULATION`: `mtp` always drafts, `auto` where it helps.
+        acceptance: probability that each draft is accepted once those before it were; empty = the usual ones.
         power: greatest provisioned power of the deployment, W; None = no cap.
         budget: greatest cost of the deployment, USD per hour; None = no limit.
         spare: replicas of each pool that may fail while limits and rate still hold.
@@ -86,6 +87,7 @@ class Question:
     serving: str = "both"
     prefill_platform: str = ""
     speculation: str = "none"
+    acceptance: tuple[float, ...] = ()
     power: float | None = None
     budget: float | None = None
     spare: int = 0
