@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Caching, Chances, Count, Facts, Lengths, Name, Rate
+from assay.cli.flags import Caching, Chances, Count, Experts, Facts, Lengths, Name, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
 from assay.plan import estimate as predict
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
 _CACHING = Caching()
 
 
@@ -31,6 +32,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     prefill_on: Name | None = None,
     speculation: Literal["none", "mtp"] = "none",
     acceptance: Chances = (),
+    experts: Experts = _EXPERTS,
     facts: Facts = (),
     explain: bool = False,
     json: bool = False,
@@ -55,6 +57,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         prefill_on: system of the prefill pool, where the layout has one; the same system without it.
         speculation: whether to draft tokens.
         acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
+        experts: redundant experts.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         explain: show the decode step and the prefill by operator: FLOPs, bytes, seconds, bound.
         json: write the answer as JSON.
@@ -77,6 +80,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         prefill_platform=prefill_on,
         speculation=speculation,
         acceptance=acceptance,
+        **experts.given(),
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
     write(found, json=json, csv=csv, page="estimate")

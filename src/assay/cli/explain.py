@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from assay.cli.flags import Caching, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
+from assay.cli.flags import Caching, Count, Experts, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
 from assay.cli.question import ask
 from assay.plan.why import Why, why
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
 _CACHING = Caching()
 _WAYS = Ways()
 _STACK = Stack()
@@ -31,6 +32,7 @@ def explain(  # noqa: PLR0913 - one argument a flag
     price: Literal["own", "contract", "list", "spot"] = "list",
     stack: Stack = _STACK,
     ways: Ways = _WAYS,
+    experts: Experts = _EXPERTS,
     facts: Facts = (),
     json: bool = False,
 ) -> int:
@@ -50,6 +52,7 @@ def explain(  # noqa: PLR0913 - one argument a flag
         price: which prices count.
         stack: engine and number formats.
         ways: how the model may be served.
+        experts: redundant experts.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         json: write the answer as JSON, with the reasons under `why`.
     """
@@ -68,6 +71,7 @@ def explain(  # noqa: PLR0913 - one argument a flag
         price=price,
         **stack.given(),
         **ways.given(),
+        **experts.given(),
     )
     show(why(question, facts=facts), json=json)
     return 0

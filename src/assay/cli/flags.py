@@ -95,6 +95,20 @@ def _chances(_: Any, given: Sequence[Token]) -> tuple[float, ...]:
     return tuple(parse_quantity(part, "fraction", what=flag, zero=True) for part in parts)
 
 
+def _counts(_: Any, given: Sequence[Token]) -> tuple[int, ...]:
+    """Return numbers of redundant experts from `32`, `0,32` or `auto`."""
+    text, flag = given[0].value.strip(), given[0].keyword or "--redundant-experts"
+    if text.lower() == "auto":
+        from assay.engine.redundancy import tried
+
+        return tried()
+    return tuple(_spare(part, flag) for part in text.split(","))
+
+
+def _variation(text: str, flag: str) -> float:
+    return parse_quantity(text, "count", what=flag, zero=True)
+
+
 def _spare(text: str, flag: str) -> int:
     return 0 if text.strip() == "0" else _count(text, flag)
 
@@ -140,6 +154,10 @@ Rate = Annotated[float, _flag(_rate, "RATE")]
 Chances = Annotated[
     tuple[float, ...], Parameter(converter=_chances, n_tokens=1, accepts_keys=False, metavar="P,P")
 ]
+Counts = Annotated[
+    tuple[int, ...], Parameter(converter=_counts, n_tokens=1, accepts_keys=False, metavar="N,N")
+]
+Variation = Annotated[float, _flag(_variation, "X")]
 Size = Annotated[float, _flag(_bytes, "SIZE")]
 Bandwidth = Annotated[float, _flag(_bandwidth, "RATE")]
 File = Annotated[str, _flag(_file, "FILE")]
@@ -249,6 +267,34 @@ class Ways:
             "speculation": self.speculation,
             "acceptance": self.acceptance,
         }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Experts:
+    """Redundant experts and what they even out.
+
+    Attributes:
+        redundant_experts: copies of a layer's experts, counted with their memory: 32, 0,32 or auto. Without
+            it ranks are taken to be as even as engines usually keep them.
+        expert_variation: standard deviation of the experts' loads over their mean; without it, as measured.
+    """
+
+    redundant_experts: Counts = ()
+    expert_variation: Variation | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the question.
+
+        Raises:
+            BadInput: a variation that nothing uses.
+        """
+        if self.expert_variation is not None and not self.redundant_experts:
+            raise BadInput(
+                "--expert-variation is used where redundant experts are counted.",
+                "Add --redundant-experts auto.",
+            )
+        return {"redundant": self.redundant_experts, "variation": self.expert_variation}
 
 
 @Parameter(name="*")

@@ -7,7 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Caching, Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
+from assay.cli.flags import (
+    Caching,
+    Caps,
+    Count,
+    Experts,
+    Facts,
+    Lengths,
+    Limit,
+    Name,
+    Names,
+    Rate,
+    Stack,
+    Ways,
+)
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
@@ -16,6 +29,7 @@ from assay.report.panels import shortfall
 from assay.study.answer import Answer
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
 _CACHING = Caching()
 _WAYS = Ways()
 _STACK = Stack()
@@ -38,6 +52,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     price: Literal["own", "contract", "list", "spot"] = "list",
     stack: Stack = _STACK,
     ways: Ways = _WAYS,
+    experts: Experts = _EXPERTS,
     caps: Caps = _CAPS,
     top: Count = 1,
     facts: Facts = (),
@@ -61,6 +76,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         price: which prices count.
         stack: engine and number formats.
         ways: how the model may be served.
+        experts: redundant experts.
         caps: what the whole deployment may take.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
@@ -83,9 +99,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         objective=objective,
         price=price,
         top=top,
-        **stack.given(),
-        **ways.given(),
-        **caps.given(),
+        **(stack.given() | ways.given() | experts.given() | caps.given()),
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)

@@ -18,7 +18,7 @@ def coverage(rows: ArrayLike, experts: int, topk: float) -> Array:
     return np.asarray(-np.expm1(np.asarray(rows) * np.log1p(-min(topk / experts, 1 - 1e-12))))
 
 
-def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Array:
+def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: ArrayLike) -> Array:
     """Return the load of the busiest expert rank over the mean.
 
     Chance: the greatest of `ranks` near-Poisson counts of mean m exceeds it by about
@@ -26,7 +26,7 @@ def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Ar
     """
     ranks = np.asarray(ranks, dtype=np.float64)
     mean = np.maximum(np.asarray(rows) * topk / ranks, 1.0)
-    worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + skew * (ranks > 1)
+    worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + np.asarray(skew) * (ranks > 1)
     return np.asarray(np.minimum(worst, ranks))
 
 

@@ -138,7 +138,7 @@ class Step:
     costs: tuple[Cost, ...]
     traffic: tuple[Traffic, ...]
     overhead: Array
-    skew: float
+    skew: Array | float
     joined: tuple[Cost, ...]
     linear: tuple[Array, Array, Array, Array]
     drafter: Step | None = None
@@ -157,6 +157,7 @@ class Step:
             traffic=tuple(item.take(rows) for item in self.traffic),
             overhead=self.overhead[rows],
             drafter=self.drafter.take(rows) if self.drafter else None,
+            skew=_part(self.skew, rows),
             overlap=_part(self.overlap, rows),
         )
 
@@ -196,7 +197,7 @@ def visible(start: ArrayLike, end: ArrayLike, cap: float, stride: float = 1.0) -
 
 
 def compile_step(
-    table: Table, system: System, workload: Workload, skew: float = 0.0, drafter: Table | None = None
+    table: Table, system: System, workload: Workload, skew: Array | float = 0.0, drafter: Table | None = None
 ) -> Step:
     """Fold a sharded model, a system and a workload into a step.
 

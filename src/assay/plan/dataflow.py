@@ -17,7 +17,8 @@ from assay.llm.formats import BYTES, native_label, weight_formats
 from assay.llm.layout import Layout
 from assay.llm.memory import cache_bytes, state_bytes_per_sequence
 from assay.plan.pareto import front
-from assay.plan.platform import Platform, price_of
+from assay.plan.place import price_of
+from assay.plan.platform import Platform
 from assay.plan.points import cost, energy, inverse, scale
 from assay.study.answer import FIGURES, Row
 from assay.study.deployment import Deployment

@@ -18,6 +18,7 @@ from assay.engine.speculation import acceptance_by_position, acceptance_range, p
 from assay.engine.split import decode_seconds
 from assay.engine.step import Batch, draft_seconds
 from assay.plan.points import Points
+from assay.plan.predict import skew
 from assay.plan.speculate import label
 from assay.plan.sweep import MOST_SEQUENCES
 from assay.study.question import Question
@@ -38,7 +39,7 @@ def drafting_of(points: Points, index: int, question: Question) -> Mapping[str, 
     plain = replace(step, drafter=None, workload=replace(step.workload, drafts=0.0, yields=1.0))
     table = step.table
     one = replace(copy, table=table, working=copy.working[:1])
-    plain = one.step(plain.workload, step.skew)
+    plain = one.step(plain.workload, skew())
     engine, yields = copy.engine, float(np.ravel(work.yields)[0])
     batch = float(points.outcome.state.batch[index, 0])
     degrees = table.degrees

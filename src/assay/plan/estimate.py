@@ -26,7 +26,9 @@ from assay.plan.caches import delayed, prefilling, stated
 from assay.plan.choice import Choice
 from assay.plan.disaggregate import fixed, sides
 from assay.plan.evidence import near
-from assay.plan.platform import UNBOUNDED, build, price_of
+from assay.plan.experts import only_copies
+from assay.plan.place import UNBOUNDED, price_of
+from assay.plan.platform import build
 from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
 from assay.plan.space import shape
@@ -171,6 +173,7 @@ def _sweep(
         concurrency=question.concurrency,
         rate=question.rate,
         drafting=drafts,
+        copies=only_copies(question, layout),
     )
     if not np.any(found.fits):
         raise refuse(found)

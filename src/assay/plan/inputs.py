@@ -17,6 +17,7 @@ from assay.engine.replica import replica
 from assay.engine.split import prompt_seconds
 from assay.plan.caches import tiers
 from assay.plan.points import Points, scale
+from assay.plan.predict import skew
 from assay.study.question import Question
 
 
@@ -83,12 +84,12 @@ def _prompts(points: Points, index: int, question: Question, share: float) -> tu
     side = points.side
     copy = points.found.copy if side is None else side.copy
     layout = points.layouts[index] if side is None else side.layouts[index]
-    one = replica(copy.model, copy.system, (layout,), copy.weights, copy.kv, copy.engine)
+    one = replica(copy.model, copy.system, (layout,), copy.weights, copy.kv, copy.engine, copy.copies)
     work = replace(points.found.step.workload, drafts=0.0, yields=1.0, fetch=0.0)
     isl = float(question.isl)
     found = []
     for tokens, cached in ((isl, 0.0), (isl, share), (isl * (1.0 - share), 0.0)):
-        step = one.step(replace(work, isl=tokens, cached=cached), points.found.step.skew)
+        step = one.step(replace(work, isl=tokens, cached=cached), skew())
         found.append(float(prompt_seconds(step, copy.engine)[0, 0]))
     cold, warm, alone = found
     return cold, warm, alone

@@ -12,6 +12,7 @@ from assay.catalogue.schema import System
 from assay.engine.breakdown import breakdown
 from assay.engine.overheads import Engine
 from assay.engine.points import Load, Outcome
+from assay.engine.redundancy import Copies
 from assay.engine.replica import Model, Replica, replica
 from assay.engine.speculation import Speculation
 from assay.engine.steady import Steady, at_batch, closed, open_loop
@@ -127,6 +128,7 @@ def sweep(  # noqa: PLR0913 - what runs, where, at what load
     batches: int = BATCHES,
     drafting: Speculation | None = None,
     batch: Floats | None = None,
+    copies: Copies | None = None,
 ) -> Sweep:
     """Evaluate every layout at many batches, or at one stated concurrency or request rate.
 
@@ -143,8 +145,9 @@ def sweep(  # noqa: PLR0913 - what runs, where, at what load
         batches: points a layout when sweeping.
         drafting: speculation, None for none.
         batch: decoding sequences of each layout, (L, 1); None = sweep.
+        copies: redundant experts, in place of `skew`.
     """
-    copy = replica(model, system, layouts, weights, kv, engine)
+    copy = replica(model, system, layouts, weights, kv, engine, copies)
     step = copy.step(lengths.workload(engine.budget, drafting), skew)
     capacity = copy.capacity(np.array([[lengths.isl + lengths.osl / 2]]))
     single = concurrency or rate or batch is not None

@@ -23,6 +23,7 @@ class Deployment:
         engine: serving engine, "" if the figures assume none in particular.
         prefill: the pool that prefills; None = every replica does both (aggregated).
         prefill_system: system id of the prefill pool, "" = the same system.
+        redundant, prefill_redundant: copies of experts that a replica of each pool holds of each layer.
         speculation: `MTP3`, `EAGLE2` ...: method and draft tokens; "" = none.
     """
 
@@ -36,6 +37,8 @@ class Deployment:
     prefill: Pool | None = None
     prefill_system: str = ""
     speculation: str = ""
+    redundant: int = 0
+    prefill_redundant: int = 0
 
     @property
     def serving(self) -> str:

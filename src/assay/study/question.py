@@ -61,6 +61,8 @@ class Question:
         prefill_platform: system of the prefill pool of disaggregated deployments, "" = the same platform.
         speculation: one of `SPECULATION`: `mtp` always drafts, `auto` where it helps.
         acceptance: probability that each draft is accepted once those before it were; empty = the usual ones.
+        redundant: copies of experts of a layer to try; empty = ranks as even as engines usually keep them.
+        variation: standard deviation of the experts' loads over their mean; None = as measured.
         power: greatest provisioned power of the deployment, W; None = no cap.
         budget: greatest cost of the deployment, USD per hour; None = no limit.
         spare: replicas of each pool that may fail while limits and rate still hold.
@@ -88,6 +90,8 @@ class Question:
     prefill_platform: str = ""
     speculation: str = "none"
     acceptance: tuple[float, ...] = ()
+    redundant: tuple[int, ...] = ()
+    variation: float | None = None
     power: float | None = None
     budget: float | None = None
     spare: int = 0

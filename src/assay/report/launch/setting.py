@@ -73,6 +73,7 @@ class Pool:
         concurrency: requests in flight in one replica; None = nobody said.
         memory: bytes of a chip by term, as in `Row.memory`; empty = nobody said.
         drafting: speculative decoding, None = none.
+        redundant: copies of experts a layer, 0 = none counted.
     """
 
     role: str
@@ -83,6 +84,7 @@ class Pool:
     concurrency: float | None
     memory: Mapping[str, float]
     drafting: Drafting | None = None
+    redundant: int = 0
 
     @property
     def node_chips(self) -> int:
@@ -243,11 +245,16 @@ def pools_of(row: Row, known: Catalogue, model: str, served: str) -> tuple[Pool,
         concurrency=row.concurrency or None if apart is None else in_flight(row),
         memory=row.memory,
         drafting=drafting(deployment.speculation, model, served),
+        redundant=deployment.redundant,
     )
     if apart is None:
         return (own,)
     place = known.system(deployment.prefill_system or deployment.system)
-    return (Pool("prefill", apart.layout, apart.replicas, place, deployment.kv, None, {}), own)
+    first = Pool(
+        "prefill", apart.layout, apart.replicas, place, deployment.kv, None, {},
+        redundant=deployment.prefill_redundant,
+    )  # fmt: skip
+    return (first, own)
 
 
 def in_flight(row: Row) -> float | None:
