@@ -37,6 +37,8 @@ Floats = NDArray[np.float64]
 
 #: Rounds in which hits and the state they lead to are brought together; each halves their distance.
 ROUNDS = 8
+#: Hits this close, in share of the input and relative in time, are taken as equal.
+CLOSE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class Hits:
             }
         )
 
+    def near(self, other: Hits) -> bool:
+        """Return whether two are equal as far as a prediction can tell."""
+        same = np.allclose(self.cached, other.cached, rtol=0.0, atol=CLOSE)
+        return same and np.allclose(self.fetch, other.fetch, rtol=CLOSE, atol=0.0)
+
     def midway(self, other: Hits) -> Hits:
         """Return the mean of two."""
         return Hits(*((getattr(self, item.name) + getattr(other, item.name)) / 2.0 for item in fields(self)))
@@ -115,8 +122,8 @@ def hits(asked: Caches, found: Sweep, replicas: Floats | float = 1.0) -> Hits:
     """
     copy, workload = found.copy, found.step.workload
     isl, osl = float(found.load.isl[0, 0]), float(found.load.osl[0, 0])
-    kept = asked.snapshot or snapshot_tokens(copy.table.caches, copy.kv)
     each, state = position_bytes(copy.table)[:, 0], snapshot_bytes(copy.table)[:, 0]
+    kept = (asked.snapshot or snapshot_tokens(copy.table.caches, copy.kv)) if np.any(state) else 0
     stored = each + (state / kept if kept else 0.0)
     left = room(copy, found.state.batch[:, :1], isl + osl / 2)[:, 0]
     groups = copy.table.degrees.dp
@@ -158,7 +165,11 @@ def settled(
     empty = replace(found, state=replace(found.state, batch=np.zeros_like(found.state.batch)))
     known = hits(asked, empty, replicas)
     for _ in range(ROUNDS):
-        known = known.midway(hits(asked, run(known.cached, known.fetch), replicas))
+        found = run(known.cached, known.fetch)
+        seen = hits(asked, found, replicas)
+        if known.near(seen):
+            return found, replace(seen, cached=known.cached, fetch=known.fetch)
+        known = known.midway(seen)
     return run(known.cached, known.fetch), known
 
 
@@ -176,7 +187,7 @@ def reuse(asked: Caches, held: Floats, caches: Floats, snapshot: int, isl: float
 
     With a router that knows the prefixes all caches act as one; dealt in turn, each sees its part of the
     requests. Without a trace nothing says how much of the traffic a smaller cache finds: all is taken to lie
-    in the last tier, where that holds one prefix.
+    in the last tier that is larger than those above it, where that holds one prefix.
 
     Args:
         asked: the cache.
@@ -187,9 +198,7 @@ def reuse(asked: Caches, held: Floats, caches: Floats, snapshot: int, isl: float
     """
     if not asked.trace:
         rate = asked.hit_rate or 0.0
-        last = np.zeros_like(held)
-        last[-1] = rate * (held[-1] >= rate * isl)
-        return last
+        return np.where((held >= held[-1]) & (held >= rate * isl), rate, 0.0)
     if asked.router == "prefix":
         return joint_hit(curves(asked.trace, 1, snapshot), held * caches)
     found = np.empty_like(held)

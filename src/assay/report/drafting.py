@@ -30,7 +30,7 @@ def drafting_panel(row: Row) -> Iterator[RenderableType]:
     yield Text(
         f"A step takes {show(made['step_s'], 's')}: {show(made['plain_step_s'], 's')} without drafts, "
         f"{show(made['draft_s'], 's')} of draft passes, {show(made['verify_s'], 's')} to verify"
-        + (f"; copies of states take {show(states, 'B')} a chip" if states else "")
+        + (f"; copies of states take {show(states, 'B')} a chip, not in the memory above" if states else "")
     )
     right: list[Literal["right"]] = ["right"] * len(made["by_batch"])
     table = grid("left", *right)

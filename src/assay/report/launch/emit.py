@@ -164,6 +164,8 @@ def warnings(made: Setting) -> list[str]:
             "TensorRT-LLM takes redundant experts from a load balancer file (moe_config.load_balancer, "
             "num_slots), which these files do not write."
         )
+    if any(tier["tier"] != "hbm" for tier in made.row.cache.get("tiers", ())):
+        found.append("The figures count a cache in host memory or on SSD, which these files do not set up.")
     verdict = made.verdict
     if verdict.status == "published":
         found += [f"{text}." for text in verdict.reasons[1:]]

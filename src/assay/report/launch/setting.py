@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from pathlib import Path
 
@@ -221,6 +221,8 @@ def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = (
         support.require(engine, Subject(model, weights.formats, pool.system.chip, pool.layout))
         for pool in pools
     ]
+    if row.cache:
+        question = replace(question, cached=float(row.cache["hit"]))
     return Setting(row, question, engine, model, served, architecture, weights, pools, found[-1])
 
 
