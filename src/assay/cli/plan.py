@@ -7,7 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
+from assay.cli.flags import (
+    Caching,
+    Caps,
+    Count,
+    Experts,
+    Facts,
+    Lengths,
+    Limit,
+    Name,
+    Names,
+    Rate,
+    Stack,
+    Ways,
+)
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
@@ -17,6 +30,8 @@ from assay.report.panels import shortfall
 from assay.study.answer import Answer
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
+_CACHING = Caching()
 _WAYS = Ways()
 _STACK = Stack()
 _CAPS = Caps()
@@ -27,6 +42,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     /,
     *,
     lengths: Lengths = _USUAL,
+    caching: Caching = _CACHING,
     on: Names = (),
     ttft: Limit | None = None,
     tpot: Limit | None = None,
@@ -37,6 +53,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     price: Literal["own", "contract", "list", "spot"] = "list",
     stack: Stack = _STACK,
     ways: Ways = _WAYS,
+    experts: Experts = _EXPERTS,
     caps: Caps = _CAPS,
     top: Count = 1,
     facts: Facts = (),
@@ -50,6 +67,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     Args:
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
+        caching: what a prefix cache may hold.
         on: systems, `a,b` or `all`.
         ttft: greatest mean time to first token: 2s, 500ms, none.
         tpot: greatest mean time per output token: 30ms, none.
@@ -60,6 +78,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         price: which prices count.
         stack: engine and number formats.
         ways: how the model may be served.
+        experts: redundant experts.
         caps: what the whole deployment may take.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
@@ -69,11 +88,10 @@ def plan(  # noqa: PLR0913 - one argument a flag
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
     check_emit(emit, json=json, csv=csv)
-    if rate is not None and concurrency is not None:
-        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
         model,
         lengths,
+        caching=caching,
         ttft=ttft,
         tpot=tpot,
         facts=facts,
@@ -84,9 +102,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         objective=objective,
         price=price,
         top=top,
-        **stack.given(),
-        **ways.given(),
-        **caps.given(),
+        **(stack.given() | ways.given() | experts.given() | caps.given()),
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)

@@ -149,7 +149,7 @@ def simulate(  # noqa: PLR0913 - one argument a flag
         perfetto: write a trace for Perfetto or chrome://tracing.
         json: write the figures as JSON.
     """
-    from assay.plan.platform import price_of
+    from assay.plan.place import price_of
     from assay.simulate.export import check_log
     from assay.simulate.outcome import outcome
 

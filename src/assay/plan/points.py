@@ -19,6 +19,7 @@ from assay.engine.residual import corrected
 from assay.engine.terms import floors, terms
 from assay.estimate import BASES, Estimate
 from assay.llm.layout import Layout
+from assay.plan.caches import Hits
 from assay.plan.disaggregate import Pairs, Sides
 from assay.plan.pools import Places, Pools, blended, outcome, pools, power
 from assay.plan.predict import calibration, predictions
@@ -45,6 +46,7 @@ class Points:
         predictions: corrected predictions behind them.
         chips: chips of the replica, or of both pools.
         side: the prefill pools of disaggregated candidates, whose layouts are then those that decode.
+        hits: what a prefix cache finds at each point; None where the question states the cached share.
     """
 
     found: Sweep
@@ -55,6 +57,13 @@ class Points:
     predictions: Predictions
     chips: Floats
     side: Pools | None = None
+    hits: Hits | None = None
+
+    def cached(self, index: int) -> float:
+        """Return the share of the input tokens of a point that is found in a cache."""
+        if self.hits is not None:
+            return float(self.hits.cached[index, 0])
+        return float(self.found.load.cached[0, 0])
 
     @property
     def system(self) -> System:
@@ -85,6 +94,7 @@ def gather(
     name: str,
     *,
     offered: bool = False,
+    hits: Hits | None = None,
 ) -> Points:
     """Return the candidate points at (row, column) of a sweep with all their figures.
 
@@ -94,10 +104,11 @@ def gather(
         price: USD per chip-hour, None if nobody has published one.
         name: engine named by the user, "" for none.
         offered: whether the sweep was at a stated request rate.
+        hits: of the points, where a prefix cache was asked for.
     """
     made = closer(found, row, column)
     chips = found.copy.table.degrees.chips[row]
-    return _points(found, made, chips, (price, name, offered), None)
+    return _points(found, made, chips, (price, name, offered), None, hits)
 
 
 def gather_pairs(
@@ -108,6 +119,7 @@ def gather_pairs(
     name: str,
     *,
     offered: bool = False,
+    hits: Hits | None = None,
 ) -> Points:
     """Return the disaggregated candidates at `places` with all their figures.
 
@@ -117,14 +129,20 @@ def gather_pairs(
         prices: USD per chip-hour of a prefill and of a decode chip.
         name: engine named by the user, "" for none.
         offered: whether the pairs were sized for a stated request rate.
+        hits: of the points, where a prefix cache was asked for.
     """
     side = pools(both, pairs, places, prices[0])
     state = outcome(both, pairs, places)
-    return _points(both.last, state, side.chips, (prices[1], name, offered), side)
+    return _points(both.last, state, side.chips, (prices[1], name, offered), side, hits)
 
 
 def _points(
-    found: Sweep, made: Outcome, chips: Floats, terms_of: tuple[Price | None, str, bool], side: Pools | None
+    found: Sweep,
+    made: Outcome,
+    chips: Floats,
+    terms_of: tuple[Price | None, str, bool],
+    side: Pools | None,
+    hits: Hits | None,
 ) -> Points:
     """Return points with figures, from their states: one replica each, or two pools."""
     price, name, offered = terms_of
@@ -137,13 +155,13 @@ def _points(
         part["joules"] = np.full(len(chosen), np.nan)
     raw = predictions(values, least, _flat(terms(made)), [""] * len(chosen))
     concurrency = made.state.concurrency[:, 0] * counts
-    conditions = conditions_of(found, made, chips, name, side)
+    conditions = conditions_of(found, made, chips, name, side, hits)
     better = corrected(conditions, raw, calibration(), _known(found, side))
     per_chip = raw.throughput if offered else carried(better, concurrency / chips, found)
     better = replace(better, throughput=per_chip)
     watts = _power(made, found.copy.system) if side is None else power(made, side)
     table = _figures(found, better, blended(price, side), watts)
-    return Points(found, made, chosen, concurrency, table, better, chips, side)
+    return Points(found, made, chosen, concurrency, table, better, chips, side, hits)
 
 
 def carried(better: Predictions, users: Floats, found: Sweep) -> Estimate:
@@ -179,7 +197,12 @@ def _flat(table: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def conditions_of(
-    found: Sweep, made: Outcome, chips: Floats, name: str, side: Pools | None = None
+    found: Sweep,
+    made: Outcome,
+    chips: Floats,
+    name: str,
+    side: Pools | None = None,
+    hits: Hits | None = None,
 ) -> Conditions:
     """Return the conditions of points as the calibration knows them."""
     copy, layouts = found.copy, made.step.table.layouts
@@ -205,7 +228,7 @@ def conditions_of(
         {
             "isl": np.full(n, float(found.load.isl[0, 0])),
             "osl": np.full(n, float(found.load.osl[0, 0])),
-            "cached": np.full(n, float(found.load.cached[0, 0])),
+            "cached": np.full(n, float(found.load.cached[0, 0])) if hits is None else hits.cached[:, 0],
             "concurrency": made.state.concurrency[:, 0] * counts,
             "acceptance": np.full(n, float(np.ravel(made.step.workload.yields)[0]) if drafts else np.nan),
             "date": np.full(n, SOFTWARE_DATE),
