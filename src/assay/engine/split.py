@@ -24,6 +24,7 @@ from assay.catalogue.schema import System
 from assay.engine.overheads import Engine
 from assay.engine.steady import SATURATED, Steady
 from assay.engine.step import Batch, Step, seconds
+from assay.errors import NoEvidence
 from assay.llm.shard import Table, cache_bytes
 from assay.timing.collectives import kv_block_share, link
 
@@ -153,6 +154,13 @@ def prompt_seconds(step: Step, engine: Engine, prompts: ArrayLike = 1.0) -> Arra
     return np.asarray(chunks * (seconds(step, batch) + engine.gap))
 
 
+def alone(step: Step) -> Batch:
+    """Return the step in which every attention-DP group has one whole prompt and decodes nothing."""
+    groups, fresh = step.table.degrees.dp[:, None], step.workload.fresh
+    zero = np.zeros_like(groups)
+    return Batch(zero, zero, fresh + zero, fresh * groups, 1.0 + zero, groups)
+
+
 def decode_seconds(step: Step, engine: Engine, batch: ArrayLike) -> Array:
     """Return one decode step of a replica holding `batch` sequences, s, (L, N)."""
     degrees = step.table.degrees
@@ -202,11 +210,11 @@ def crossing(prefill: Table, decode: Table, systems: tuple[System, System], cont
     ends = (receiver.tp * receiver.cp * receiver.pp)[None, :, None]
     sent = received * ends / (sender.tp * sender.cp * sender.pp)[:, None, None]
     share = kv_block_share(block_bytes(decode))[:, None]
-    start, rate = _way(systems, inside=False)
+    start, rate = way(systems, inside=False)
     same = systems[0].id == systems[1].id
     return Crossing(
         size=np.maximum(sent, received),
-        near=_way(systems, inside=True) if same else (start, 0.0),
+        near=way(systems, inside=True) if same else (start, 0.0),
         far=(start, rate * share),
         lanes=(sender.dp * sender.pp, receiver.dp),
     )
@@ -223,7 +231,22 @@ def block_bytes(table: Table) -> Array:
     return np.asarray(size)
 
 
-def _way(systems: tuple[System, System], *, inside: bool) -> tuple[float, float]:
+def networked(systems: tuple[System, System]) -> None:
+    """Check that caches can cross between two systems.
+
+    Raises:
+        NoEvidence: one of them has no published network rate.
+    """
+    for item in systems:
+        if not item.nic_bandwidth:
+            raise NoEvidence(
+                f"{item.name} has no published network rate (nic_bandwidth): caches cannot cross between "
+                f"{systems[0].name} and {systems[1].name}.",
+                "Give nic_bandwidth in a facts file.",
+            )
+
+
+def way(systems: tuple[System, System], *, inside: bool) -> tuple[float, float]:
     """Return latency and B/s of one chip's end of a transfer; the slower of two systems."""
     if any(not (item.link_bandwidth if inside else item.nic_bandwidth) for item in systems):
         return 0.0, 0.0

@@ -15,6 +15,7 @@ from assay.engine.models import is_file
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
 from assay.engine.speculation import Speculation
+from assay.engine.split import networked
 from assay.errors import BadInput, DoesNotFit, NoEvidence
 from assay.estimate import BASES
 from assay.llm.formats import native_formats, native_label
@@ -170,6 +171,8 @@ def _place(
                 f"{first.name} cannot prefill for another system: its weights stay resident in SRAM.",
                 "Name a system with GPUs, TPUs or the like.",
             )
+        if first.id != system.id and question.serving != "aggregated":
+            networked((first, system))
         first_price, _ = price_of(facts, first, question.price)
     bounds = shape(model.architecture)
     legal = tuple(layouts(bounds, system, question.chips))

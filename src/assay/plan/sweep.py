@@ -14,6 +14,7 @@ from assay.engine.overheads import Engine
 from assay.engine.points import Load, Outcome
 from assay.engine.replica import Model, Replica, replica
 from assay.engine.speculation import Speculation
+from assay.engine.split import alone
 from assay.engine.steady import Steady, at_batch, closed, open_loop
 from assay.engine.step import Batch, Step, Workload
 from assay.errors import DoesNotFit
@@ -161,10 +162,8 @@ def closer(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp]) -> Out
     groups = degrees.dp[:, None]
     local = np.ceil(state.batch / groups / degrees.pp[:, None] - 1e-9)
     decode = Batch(local, np.maximum(state.batch / degrees.pp[:, None], 1.0))
-    fresh, zero = step.workload.fresh, np.zeros_like(groups)
-    prompt = Batch(zero, zero, fresh + zero, fresh * groups, 1.0 + zero, groups)
     capacity = found.capacity[row]
-    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, prompt))
+    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, alone(step)))
 
 
 def candidates(
