@@ -5,10 +5,6 @@ The machine does whole requests, or only decodes what another platform prefills 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +16,10 @@ from assay.estimate import BASES, Estimate
 from assay.llm.formats import BYTES, native_label, weight_formats
 from assay.llm.layout import Layout
 from assay.llm.memory import cache_bytes, state_bytes_per_sequence
-from assay.plan.pareto import front
 from assay.plan.platform import Platform, price_of
-from assay.plan.points import charge, energy, inverse, scale
-from assay.plan.prefilled import Prefilled, feed, source
+from assay.plan.points import energy
+from assay.plan.prefilled import Decoder, feed, source
+from assay.plan.ways import Pick, Ways, frontier, mean_price, pick, shown
 from assay.study.answer import FIGURES, Row
 from assay.study.deployment import Deployment
 from assay.study.question import Question
@@ -34,38 +30,6 @@ Floats = NDArray[np.float64]
 
 #: Sequences in flight that are tried.
 CONCURRENCY = 2.0 ** np.arange(0.0, 11.0, 0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """M ways to run the machine, arrays (M,).
-
-    Attributes:
-        place: which operating point of the machine.
-        chips: of the machine and of the chips that prefill for it.
-        rate: output tokens/s of all.
-        ttft: time to first token, s. `users`: requests in flight.
-        fits: whether the machine holds the model, and its prompts are carried.
-        fed: the chips that prefill; None = the machine does.
-    """
-
-    place: NDArray[np.intp]
-    chips: Floats
-    rate: Estimate
-    ttft: Estimate
-    users: Floats
-    fits: NDArray[np.bool_]
-    fed: Prefilled | None = None
-
-    @classmethod
-    def of(cls, result: DataflowResult, fed: Prefilled | None) -> Ways:
-        """Return every operating point, with every way to feed it if others prefill."""
-        if fed is None:
-            place = np.arange(len(result.chips))
-            return cls(place, result.chips, result.output_rate, result.ttft, result.concurrency, result.fits)
-        place = fed.place
-        rate = result.output_rate.apply(lambda number: number[place])
-        return cls(place, result.chips[place] + fed.chips, rate, fed.ttft, fed.users, fed.valid, fed)
 
 
 def ask(question: Question, model: Model, system: System, facts: Catalogue) -> Platform:
@@ -89,7 +53,7 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     result = place(model, system, question, kv, prefilled=first is not None)
     if not np.any(result.fits):
         raise refuse(result, model, system)
-    ways = Ways.of(result, None if first is None else feed(question, model, (first, system), result, kv))
+    ways = _ways(result) if first is None else _fed(question, model, (first, system), result, kv)
     price, note = price_of(facts, system, question.price)
     prices = (price, price if first is None else price_of(facts, first, question.price)[0])
     figures = figures_of(result, ways, system, question, prices)
@@ -101,7 +65,8 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     made = {name: figures[name].at(choice.index, len(ways.chips)) for name in FIGURES if name in figures}
     deployment = deployed(result, ways, choice, (system, first), question, model, kv)
     row = _row(result, ways, choice, deployment, made, (system, first), tuple(dict.fromkeys(notes)))
-    return Platform((row,), _front(result, ways, figures, (question.weights or "native", kv)))
+    formats = (question.weights or "native", kv)
+    return Platform((row,), frontier(ways, figures, lambda index: _label(result, ways, index), formats))
 
 
 def place(
@@ -149,6 +114,29 @@ def refuse(result: DataflowResult, model: Model, system: System) -> DoesNotFit:
     )
 
 
+def _ways(result: DataflowResult) -> Ways:
+    """Return the operating points of a machine that prefills and decodes."""
+    place = np.arange(len(result.chips))
+    return Ways(place, result.chips, result.output_rate, result.ttft, result.concurrency, result.fits)
+
+
+def _fed(
+    question: Question, model: Model, ends: tuple[System, System], result: DataflowResult, kv: str
+) -> Ways:
+    """Return the operating points with every way to feed them: all chips take a part of every cache."""
+    size = cache_bytes(model.architecture, kv, float(question.isl))
+    machine = Decoder(
+        ends[1],
+        result.tpot,
+        np.asarray(result.output_rate.value),
+        result.chips,
+        result.fits,
+        size / result.chips,
+        np.ones_like(result.chips),
+    )
+    return Ways.of(machine, result.output_rate, feed(question, model, ends[0], machine, kv))
+
+
 def figures_of(
     result: DataflowResult,
     ways: Ways,
@@ -157,68 +145,19 @@ def figures_of(
     prices: tuple[Price | None, Price | None],
 ) -> dict[str, Estimate]:
     """Return the figures a row shows, arrays over the ways; `prices` of the machine's and of other chips."""
-    rate = ways.rate.apply(lambda number: number / ways.chips)
-    tpot = result.tpot.apply(lambda number: number[ways.place])
-    made = {
-        "ttft_s": ways.ttft,
-        "tpot_s": tpot,
-        "output_tokens_per_s_per_user": inverse(tpot),
-        "output_tokens_per_s_per_chip": rate,
-        "total_tokens_per_s_per_chip": scale(rate, (question.isl + question.osl) / question.osl),
-    }
-    own, other = prices
-    if own is not None and other is not None:
-        share = result.chips[ways.place] / ways.chips
-        usd = [
-            share * getattr(own, name) + (1.0 - share) * getattr(other, name)
-            for name in ("usd_per_hour", "low", "high")
-        ]
-        made["usd_per_million_output_tokens"] = charge(rate, *usd)
+    own = result.chips[ways.place]
+    usd = mean_price(((own, prices[0]), (ways.chips - own, prices[1])))
+    made = shown(ways, result.tpot, question, usd)
     if ways.fed is not None:  # what the prefilling boards draw is not counted
         return made
     try:
         power = board_watts(
             system.chip, result.compute_utilisation, result.memory_utilisation, result.link_utilisation
         )
-        made["joules_per_output_token"] = energy(rate, power)
+        made["joules_per_output_token"] = energy(made["output_tokens_per_s_per_chip"], power)
     except NoEvidence:
         pass
     return made
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """The way chosen: which one, copies of it, whether limits hold, the factor by which they are missed."""
-
-    index: int
-    replicas: int
-    meets: bool
-    miss: float
-
-
-def pick(ways: Ways, figures: Mapping[str, Estimate], question: Question) -> Pick:
-    """Return the best way by the question's limits and objective, and the copies that its rate needs."""
-    miss = np.zeros(len(ways.chips))
-    for limit, name in ((question.ttft, "ttft_s"), (question.tpot, "tpot_s")):
-        if limit is not None:
-            miss = np.maximum(miss, np.asarray(figures[name].value) / limit)
-    copies = np.ones(len(ways.chips))
-    if question.rate is not None:
-        copies = np.ceil(question.rate * question.osl / np.asarray(ways.rate.value))
-    if question.chips is not None:
-        miss = np.maximum(miss, copies * ways.chips / question.chips)
-    score = -np.asarray(figures["output_tokens_per_s_per_chip"].value)
-    if question.objective == "latency":
-        score = np.asarray(figures["tpot_s"].value)
-    elif question.rate is not None:
-        score = copies * ways.chips
-    elif question.objective == "cost" and "usd_per_million_output_tokens" in figures:
-        score = np.asarray(figures["usd_per_million_output_tokens"].value)
-    late = np.where(miss > 1.0, miss, 0.0) + np.where(ways.fits, 0.0, np.inf)
-    index = int(np.lexsort((score, late))[0])
-    if not ways.fits[index]:
-        raise DoesNotFit("No count of prefill replicas carries what the machine decodes.")
-    return Pick(index, int(copies[index]), bool(miss[index] <= 1.0), float(miss[index]))
 
 
 def deployed(
@@ -282,25 +221,6 @@ def _row(
     )
 
 
-def _front(
-    result: DataflowResult, ways: Ways, figures: Mapping[str, Estimate], labels: tuple[str, str]
-) -> tuple[Mapping[str, Any], ...]:
-    per_user = np.where(ways.fits, figures["output_tokens_per_s_per_user"].value, np.nan)
-    per_chip = np.where(ways.fits, figures["output_tokens_per_s_per_chip"].value, np.nan)
-    n = len(ways.chips)
-
-    def label(k: int) -> str:
-        own = f"{int(result.stages[ways.place[k]])} stages"
-        return own if ways.fed is None else f"{ways.fed.pool(k).label()} prefill + {own} decode"
-
-    return tuple(
-        {
-            "concurrency": float(ways.users[k]),
-            "chips": int(ways.chips[k]),
-            "deployment": label(int(k)),
-            "weights": labels[0],
-            "kv": labels[1],
-        }
-        | {name: figures[name].at(int(k), n).json() for name in FIGURES if name in figures}
-        for k in front(per_user, per_chip)
-    )
+def _label(result: DataflowResult, ways: Ways, index: int) -> str:
+    own = f"{int(result.stages[ways.place[index]])} stages"
+    return own if ways.fed is None else f"{ways.fed.pool(index).label()} prefill + {own} decode"

@@ -1,9 +1,10 @@
-"""Prompts for a dataflow machine that only decodes: GPUs or the like prefill, and hand the caches over.
+"""Prompts for a machine that only decodes: GPUs or the like prefill, and hand the caches over.
 
-The machine's decode rate at B sequences fixes the requests/s, x = B / (OSL TPOT); prefill replicas are
-counted for it as for two pools of one kind (`assay.plan.disaggregate`), and the same queue says what first
-tokens wait (`assay.engine.split.matched`). A cache leaves over the NICs of the chips that computed it and is
-received by the NICs of the whole machine, which holds a part of every layer's cache on every chip.
+Such a machine is a dataflow pipeline (`assay.plan.dataflow`), or attention chips with expert chips
+(`assay.plan.afd`). Its decode rate at B sequences fixes the requests/s, x = B / (OSL TPOT); prefill replicas
+are counted for it as for two pools of one kind (`assay.plan.disaggregate`), and the same queue says what
+first tokens wait (`assay.engine.split.matched`). A cache leaves over the NICs of the chips that computed it
+and is received over those of the chips that keep it; within one scale-up domain it takes the links instead.
 """
 
 from __future__ import annotations
@@ -32,14 +33,34 @@ from assay.plan.sweep import Lengths, Sweep, refuse, sweep
 from assay.study.conditions import Pool
 from assay.study.question import Question
 from assay.timing.collectives import kv_block_share
-from assay.timing.dataflow import DataflowResult
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class Decoder:
+    """Operating points of a machine that only decodes, arrays (B,).
+
+    Attributes:
+        system: where its caches are kept.
+        tpot: time per output token, s. `rate`: output tokens/s of all chips. `chips`: how many.
+        fits: whether the model and the caches fit.
+        received: bytes of one cache that each of its receiving chips takes.
+        lanes: caches received at once.
+    """
+
+    system: System
+    tpot: Estimate
+    rate: Floats
+    chips: Floats
+    fits: NDArray[np.bool_]
+    received: Floats
+    lanes: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Prefilled:
-    """M ways to feed a dataflow machine, arrays (M,).
+    """M ways to feed a machine that only decodes, arrays (M,).
 
     Attributes:
         place: which operating point of the machine.
@@ -66,32 +87,31 @@ class Prefilled:
 
 
 def source(question: Question, system: System, facts: Catalogue) -> System:
-    """Return the system that prefills for a dataflow platform.
+    """Return the system that prefills for a platform: its own, or the one named.
 
     Raises:
         BadInput: it is a dataflow system itself.
         NoEvidence: one of the two has no published network rate.
     """
-    first = facts.system(question.prefill_platform)
+    first = facts.system(question.prefill_platform or system.id)
     if first.chip.kind == "dataflow":
         raise BadInput(
             f"{first.name} cannot prefill for another system: its weights stay resident in SRAM.",
             "Name a system with GPUs, TPUs or the like.",
         )
-    networked((first, system))
+    if first.id != system.id:
+        networked((first, system))
     return first
 
 
-def feed(
-    question: Question, model: Model, ends: tuple[System, System], result: DataflowResult, kv: str
-) -> Prefilled:
-    """Return every useful prefill layout and count for every operating point of the machine.
+def feed(question: Question, model: Model, first: System, machine: Decoder, kv: str) -> Prefilled:
+    """Return every useful prefill layout and count for every operating point of a machine.
 
     Args:
         question: lengths, engine and formats.
         model: the model.
-        ends: the system that prefills, and the dataflow system.
-        result: its operating points, prompts left out (B,).
+        first: the system that prefills.
+        machine: what decodes.
         kv: format of the caches handed over.
 
     Raises:
@@ -99,28 +119,19 @@ def feed(
     """
     settings = engine(question.engine)
     lengths = Lengths(question.isl, question.osl, question.cached)
-    legal = tuple(layouts(shape(model.architecture), ends[0]))
+    legal = tuple(layouts(shape(model.architecture), first))
     weights = question.weights or "native"
-    found = sweep(model, ends[0], legal, weights, kv, settings, lengths, skew(), concurrency=1)
+    found = sweep(model, first, legal, weights, kv, settings, lengths, skew(), concurrency=1)
     steps = prompting(found.step, settings)
     each = found.copy.table.degrees.chips
     kept = useful(steps, each, found.capacity[:, 0] >= 1)
     if not len(kept):
         raise refuse(found)
     steps, each = steps.take((kept, slice(None), None)), each[kept][:, None, None]
-    tpot = np.asarray(result.tpot.value)
-    rate = np.asarray(result.output_rate.value) / question.osl
+    tpot, rate = np.asarray(machine.tpot.value), machine.rate / question.osl
     replicas = np.maximum(np.ceil(rate * steps.each / steps.servers / np.array(LOADS)[:, None]), 1.0)
-    size = cached(model.architecture, kv, float(question.isl))
-    state = matched(
-        settings,
-        steps,
-        replicas,
-        tpot,
-        rate * question.osl * tpot,
-        question.osl,
-        _handover(found, ends, kept, result.chips, size, replicas),
-    )
+    handover = _handover(found, kept, machine, replicas, cached(model.architecture, kv, float(question.isl)))
+    state = matched(settings, steps, replicas, tpot, rate * question.osl * tpot, question.osl, handover)
     row, _, place = (item.ravel() for item in np.indices(replicas.shape))
     step = found.step.take(kept)
     least = breakdown(step, alone(step)).floor[row, 0]
@@ -130,31 +141,32 @@ def feed(
         replicas=replicas.ravel(),
         chips=(replicas * each).ravel(),
         rate=rate[place],
-        ttft=_first_token(state.ttft.ravel(), result.ttft, place, least),
+        ttft=_first_token(state.ttft.ravel(), machine.tpot, place, least),
         users=state.users.ravel(),
-        valid=(state.load < SATURATED).ravel() & result.fits[place],
+        valid=(state.load < SATURATED).ravel() & machine.fits[place],
     )
 
 
 def _handover(
-    found: Sweep,
-    ends: tuple[System, System],
-    kept: NDArray[np.intp],
-    machine: Floats,
-    size: float,
-    replicas: Floats,
-) -> tuple[float, Floats, Floats]:
-    """Return latency, busy seconds of one cache and how many can cross at once; (P, 1, B) and (P, R, B)."""
-    table = found.copy.table
+    found: Sweep, kept: NDArray[np.intp], machine: Decoder, replicas: Floats, size: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return latency, busy seconds of one cache and how many can cross at once, (P, R, B) each."""
+    table, first = found.copy.table, found.copy.system
     degrees = table.degrees
-    (start, slow), (other, fast) = (way((end, end), inside=False) for end in ends)
-    share = kv_block_share(block_bytes(table))[kept]
-    sent = (size / (degrees.tp * degrees.cp * degrees.pp)[kept] / (slow * share))[:, None, None]
-    received = size / machine / fast
+    chips = machine.chips + replicas * degrees.chips[kept][:, None, None]
+    inside = (first.id == machine.system.id) & (chips <= first.domain)
+    near, far = ([way((end, end), inside=kind) for end in (first, machine.system)] for kind in (True, False))
+    blocks = kv_block_share(block_bytes(table))[kept][:, None, None]
+    share = (size / (degrees.tp * degrees.cp * degrees.pp)[kept])[:, None, None]
+    with np.errstate(divide="ignore"):
+        sent = share / np.where(inside, near[0][1], far[0][1] * blocks)
+        received = machine.received / np.where(inside, near[1][1], far[1][1])
     busy = np.maximum(sent, received)
-    # every prefill group sends its own cache, the machine takes them one after another
-    rate = np.minimum(replicas * (degrees.dp * degrees.pp)[kept][:, None, None] / sent, 1.0 / received)
-    return max(start, other), busy, rate * busy
+    rate = np.minimum(
+        replicas * (degrees.dp * degrees.pp)[kept][:, None, None] / sent, machine.lanes / received
+    )
+    start = np.where(inside, max(item[0] for item in near), max(item[0] for item in far))
+    return start, busy, np.maximum(rate * busy, 1.0)
 
 
 def _first_token(value: Floats, step: Estimate, place: NDArray[np.intp], least: Floats) -> Estimate:
