@@ -93,25 +93,35 @@ class Prompting:
     A step with k prompts a group takes `once + k more` between one prompt and `most`, what the token budget
     admits; prompts longer than the budget take several steps (`most` is 1).
 
+    A pipeline of p stages works on p steps at once. The n chunks of one prompt follow one another through the
+    stages, so that it takes (n + p - 1) / n p of its steps in series, and fills n of the p places: a replica
+    then has (n + p - 1) / n servers a group. Stages with nothing in store between them lose time where their
+    steps differ: with N = p steps under way, 1 + c^2 (p - 1) / N. A closed line of equal stations loses that
+    with exponential times, c^2 = 1, and nothing with equal ones, c^2 = 0 (Reiser and Lavenberg, Journal of
+    the ACM 27, 1980); between the two it is an interpolation, and c^2 is fitted (`bubbles`).
+
     Attributes:
         single, full: s of a step with one and with `most` prompts on every group.
         most: prompts of one group in a full step.
-        servers: attention-DP groups and pipeline stages of a replica.
+        servers: prompts or steps under way at once in a replica.
+        bubbles: time per step of a full pipeline over that of one without variation.
     """
 
     single: Array
     full: Array
     most: Array
     servers: Array
+    bubbles: Array
 
     @property
     def each(self) -> Array:
         """Seconds of a group per prompt at full steps: its inverse is what it can carry."""
-        return self.full / self.most
+        return self.full / self.most * self.bubbles
 
     def take(self, rows: Any) -> Prompting:
         """Return the steps at an index of their arrays: some of the layouts, or with more axes."""
-        return Prompting(self.single[rows], self.full[rows], self.most[rows], self.servers[rows])
+        parts = (self.single, self.full, self.most, self.servers, self.bubbles)
+        return Prompting(*(part[rows] for part in parts))
 
     def step(self, rate: ArrayLike) -> Array:
         """Return the step that `rate` prompts/s on one group lead to, s.
@@ -134,15 +144,25 @@ def prompting(step: Step, engine: Engine) -> Prompting:
     most = np.maximum(np.floor(engine.budget / fresh), 1.0)
     single = prompt_seconds(step, engine)
     full = prompt_seconds(step, engine, most) if np.any(most > 1.0) else single
+    stages = degrees.pp[:, None]
+    chunks = np.ceil(fresh / engine.budget)
+    places = (chunks + stages - 1.0) / chunks
+    bubbles = 1.0 + stage_variation() * (stages - 1.0) / stages
+    parts = (single * places / stages, full * places / stages, most, degrees.dp[:, None] * places, bubbles)
     shape = np.broadcast_shapes(single.shape, np.shape(most))
-    wide = (np.broadcast_to(item, shape) for item in (single, full, most, (degrees.dp * degrees.pp)[:, None]))
-    return Prompting(*wide)
+    return Prompting(*(np.broadcast_to(item, shape) for item in parts))
+
+
+def stage_variation() -> float:
+    """Return the squared coefficient of variation of a pipeline stage's steps."""
+    return float(catalogue().table("engines/pipeline")["stage_variation"]["value"])
 
 
 def prompt_seconds(step: Step, engine: Engine, prompts: ArrayLike = 1.0) -> Array:
     """Return the time one attention-DP group takes for `prompts` prompts, other groups alike, s, (L, N).
 
-    Prompts longer than the token budget are taken one at a time, in equal chunks.
+    Prompts longer than the token budget are taken one at a time, in equal chunks; every stage of a pipeline
+    starts its own steps.
     """
     fresh = step.workload.fresh
     chunks = np.ceil(fresh / engine.budget)
@@ -151,7 +171,7 @@ def prompt_seconds(step: Step, engine: Engine, prompts: ArrayLike = 1.0) -> Arra
     zero = np.zeros_like(groups)
     ended = np.asarray(prompts, dtype=np.float64) / chunks
     batch = Batch(zero, zero, size, size * groups, ended, ended * groups)
-    return np.asarray(chunks * (seconds(step, batch) + engine.gap))
+    return np.asarray(chunks * (seconds(step, batch) + engine.gap * step.table.degrees.pp[:, None]))
 
 
 def alone(step: Step) -> Batch:

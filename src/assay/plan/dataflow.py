@@ -107,9 +107,14 @@ def place(
 def refuse(result: DataflowResult, model: Model, system: System) -> DoesNotFit:
     """Return the refusal with the arithmetic of capacity."""
     need = result.memory["weights"][0] + result.memory["cache"][0]
+    usable = result.memory["capacity"][0] / result.chips[0]
+    node = max(system.node, 1)
+    chips = int(np.ceil(need / usable / node) * node)
+    few = result.chips[0] < chips
+    limit = f"{int(result.chips[0]):,} are asked for" if few else "more than the largest machine described"
     return DoesNotFit(
         f"{model.name} does not fit: weights and one sequence take {need / 1e9:,.4g} GB of SRAM, that is "
-        f"{int(result.chips[0]):,} {system.chip.name} chips, more than the largest machine described.",
+        f"{chips:,} {system.chip.name} chips with {usable / 1e6:,.4g} MB usable each; {limit}.",
         "A narrower weight format needs fewer.",
     )
 

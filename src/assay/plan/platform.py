@@ -36,8 +36,8 @@ from assay.study.deployment import Deployment
 from assay.study.question import Question
 
 #: Candidates kept a pair of formats before the measured corrections are applied.
-MOST_CANDIDATES = 24
-MOST_PAIRS = 32
+MOST_CANDIDATES = 64
+MOST_PAIRS = 64
 MOST_FRONT = 24
 #: A deployment sized for a rate may have any number of replicas.
 UNBOUNDED = 1e6
@@ -221,7 +221,7 @@ def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> li
     if both is None:
         return []
     matches = pairs(both, place.limit, rate=question.rate, concurrency=question.concurrency)
-    places = shortlist(matches, question.osl, question.ttft, MOST_PAIRS)
+    places = shortlist(matches, question.osl, (question.ttft, question.tpot), MOST_PAIRS)
     if not len(places[0]):
         return []
     prices, offered = (place.first_price, place.price), question.rate is not None

@@ -124,7 +124,7 @@ def feed(question: Question, model: Model, first: System, machine: Decoder, kv: 
     found = sweep(model, first, legal, weights, kv, settings, lengths, skew(), concurrency=1)
     steps = prompting(found.step, settings)
     each = found.copy.table.degrees.chips
-    kept = useful(steps, each, found.capacity[:, 0] >= 1)
+    kept = useful(steps, each, found.capacity[:, 0] >= steps.servers[:, 0])
     if not len(kept):
         raise refuse(found)
     steps, each = steps.take((kept, slice(None), None)), each[kept][:, None, None]

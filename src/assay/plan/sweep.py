@@ -19,7 +19,7 @@ from assay.engine.steady import Steady, at_batch, closed, open_loop
 from assay.engine.step import Batch, Step, Workload
 from assay.errors import DoesNotFit
 from assay.llm.layout import Layout
-from assay.plan.pareto import front
+from assay.plan.pareto import front, thinned
 
 Floats = NDArray[np.float64]
 
@@ -172,7 +172,7 @@ def candidates(
     """Return layout and batch positions of the points worth keeping, (M,) each.
 
     The Pareto front of output tokens/s/user against output tokens/s/chip, of all points and of those near
-    or within the TTFT limit, thinned evenly to `most`.
+    or within the TTFT limit, thinned to `most` around the limit on TPOT (`assay.plan.pareto.thinned`).
     """
     per_user, per_chip = found.per_user.ravel(), found.per_chip.ravel()
     keep = [front(per_user, per_chip)]
@@ -183,8 +183,7 @@ def candidates(
         slow = found.state.tpot.ravel() <= tpot * 1.5
         keep.append(front(np.where(slow, -found.state.ttft.ravel(), np.nan), per_chip))
     flat = np.unique(np.concatenate(keep))
-    if len(flat) > most:
-        flat = flat[np.unique(np.linspace(0, len(flat) - 1, most).round().astype(np.intp))]
+    flat = flat[thinned(found.state.tpot.ravel()[flat], tpot, most)]
     rows, columns = np.divmod(flat, found.per_user.shape[1])
     return rows, columns
 
