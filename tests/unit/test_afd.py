@@ -17,6 +17,8 @@ from assay.llm.formats import weight_formats
 from assay.llm.layout import Layout
 from assay.llm.memory import weight_bytes
 from assay.plan import answer
+from assay.report.launch.setting import setting
+from assay.report.launch.support import Unsupported
 from assay.study.answer import Row
 from assay.study.question import Question
 
@@ -95,6 +97,19 @@ def test_a_plan_finds_the_ratio_and_feeds_it() -> None:
     assert row.figures["tpot_s"].value <= 0.03
     for figure in row.figures.values():
         assert figure.low <= figure.value <= figure.high
+
+
+def test_a_plan_leaves_chips_for_the_prompts() -> None:
+    """Within one rack of 72: the decode pool is not the largest that fits it."""
+    row = best(KIMI)
+    assert row.chips <= 72
+    assert row.deployment.prefill is not None
+    assert row.deployment.prefill.chips >= 0.1 * row.chips
+
+
+def test_no_launch_file_pretends_to_run_it() -> None:
+    with pytest.raises(Unsupported, match="attention and experts"):
+        setting(best(KIMI), KIMI, "vllm")
 
 
 def test_experts_may_stand_on_another_system() -> None:

@@ -178,7 +178,7 @@ def test_the_shortlist_holds_the_fastest_and_the_cheapest() -> None:
     both = sides(found, found, engine(), 72)
     assert both is not None
     all_pairs = pairs(both, 72)
-    places = shortlist(all_pairs, 512, (None, None), 32)
+    places = shortlist(all_pairs, 512, None, None, 32)
     assert len(places[0]) <= 32
     per_chip = all_pairs.rate * 512 / all_pairs.chips
     assert np.max(per_chip[places]) == pytest.approx(np.max(per_chip[all_pairs.valid]))

@@ -42,6 +42,8 @@ Places = tuple[NDArray[np.intp], ...]
 
 #: Sequences of a micro-batch that are tried go up to this.
 MOST = 16384.0
+#: Machines within these parts of the largest have fronts of their own.
+PARTS = (1.0, 0.75, 0.5, 0.25, 0.125)
 
 
 def ask(question: Question, model: Model, system: System, facts: Catalogue) -> Platform:
@@ -132,10 +134,15 @@ def _between(limit: int) -> list[int]:
 
 
 def kept(found: Parts) -> Places:
-    """Return the places (A, E, M, N) on the front of tok/s/user against tok/s per chip."""
+    """Return the places (A, E, M, N) on the fronts of tok/s/user against tok/s per chip.
+
+    The front of all, and those of machines within parts of the largest: a prefill pool needs chips too.
+    """
     per_user = np.where(found.fits, 1.0 / found.tpot, np.nan)
-    per_chip = np.broadcast_to(found.batch / found.tpot / found.chips, per_user.shape)
-    places = np.unravel_index(front(per_user.ravel(), per_chip.ravel()), per_user.shape)
+    per_chip = np.broadcast_to(found.batch / found.tpot / found.chips, per_user.shape).ravel()
+    most = float(found.chips.max())
+    flat = [front(np.where(found.chips <= most * part, per_user, np.nan).ravel(), per_chip) for part in PARTS]
+    places = np.unravel_index(np.unique(np.concatenate(flat)), per_user.shape)
     return tuple(np.asarray(item, dtype=np.intp) for item in places)
 
 

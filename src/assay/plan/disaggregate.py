@@ -311,14 +311,13 @@ def _at_load(found: Pairs, carried: Floats, wanted: float, *, closed: bool) -> P
 
 
 def shortlist(
-    found: Pairs, osl: float, limits: tuple[float | None, float | None], most: int
+    found: Pairs, osl: float, ttft: float | None, tpot: float | None, most: int
 ) -> tuple[NDArray[np.intp], ...]:
     """Return the places (P, D, R, N) of pairs worth a closer look, at most `most`.
 
     The fronts of output tokens/s/user against output tokens/s/chip, of all pairs and of those near or
-    within the limit on first tokens, thinned around the limit on TPOT; `limits` are on TTFT and TPOT, s.
+    within the limit on first tokens, thinned around the limit on TPOT.
     """
-    ttft, tpot = limits
     per_chip = np.where(found.valid, found.rate * osl / found.chips, -1.0)
     keep = [_fastest(found, per_chip)]
     if ttft is not None:

@@ -221,7 +221,7 @@ def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> li
     if both is None:
         return []
     matches = pairs(both, place.limit, rate=question.rate, concurrency=question.concurrency)
-    places = shortlist(matches, question.osl, (question.ttft, question.tpot), MOST_PAIRS)
+    places = shortlist(matches, question.osl, question.ttft, question.tpot, MOST_PAIRS)
     if not len(places[0]):
         return []
     prices, offered = (place.first_price, place.price), question.rate is not None
