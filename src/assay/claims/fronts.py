@@ -208,12 +208,13 @@ def disaggregated(found: Sweep) -> Sweep:
 
 
 def _dataflow(side: Side) -> Points:
-    question = Question(model=side.model.name, isl=side.isl, osl=side.osl, chips=side.chips)
     weights = (side.weights or ("native",))[0]
-    result = dataflow.place(side.model, side.system, question, weights, "bf16", dataflow.CONCURRENCY)
+    question = Question(side.model.name, isl=side.isl, osl=side.osl, chips=side.chips, weights=weights)
+    result = dataflow.place(side.model, side.system, question, "bf16")
     if not np.any(result.fits):
         raise dataflow.refuse(result, side.model, side.system)
-    figures = dataflow.figures_of(result, side.system, question, None)
+    ways = dataflow.whole(result)
+    figures = dataflow.figures_of(result, ways, side.system, question, (None, None))
     rate = figures["output_tokens_per_s_per_chip"]
     labels = tuple(f"{int(n):,} chips" for n in np.asarray(result.chips)[result.fits])
     user = _bounds(figures["output_tokens_per_s_per_user"])[:, result.fits]
