@@ -121,6 +121,8 @@ def test_experts_may_stand_on_another_system() -> None:
 def test_what_has_no_experts_or_no_attention_is_refused() -> None:
     with pytest.raises(BadInput, match="no experts"):
         answer(replace(KIMI, model="llama-3.3-70b"))
+    with pytest.raises(BadInput, match="need attention and experts apart"):
+        answer(replace(KIMI, serving="both", experts_platform="h200"))
     with pytest.raises(BadInput, match="Drafts"):
         answer(replace(KIMI, speculation="mtp"))
     assert "attention and experts apart" in answer(replace(KIMI, platforms=("cs3",))).refused[0].reason

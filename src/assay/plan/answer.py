@@ -107,8 +107,13 @@ def check(question: Question, prepared: Model) -> None:
     """Refuse lengths that the model was not made for.
 
     Raises:
-        BadInput: more tokens than the context of the model.
+        BadInput: more tokens than the context of the model, or expert chips without `afd`.
     """
+    if question.experts_platform and question.serving != "afd":
+        raise BadInput(
+            f"Expert chips on {question.experts_platform} need attention and experts apart.",
+            "Add --serving afd.",
+        )
     longest = prepared.architecture.max_context
     if longest and question.isl + question.osl > longest:
         raise BadInput(

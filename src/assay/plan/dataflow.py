@@ -59,7 +59,7 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     result = place(model, system, question, kv, prefilled=first is not None)
     if not np.any(result.fits):
         raise refuse(result, model, system)
-    ways = _ways(result) if first is None else _fed(question, model, (first, system), result, kv)
+    ways = whole(result) if first is None else _fed(question, model, (first, system), result, kv)
     price, note = price_of(facts, system, question.price)
     prices = (price, price if first is None else price_of(facts, first, question.price)[0])
     figures = figures_of(result, ways, system, question, prices)
@@ -125,7 +125,7 @@ def refuse(result: DataflowResult, model: Model, system: System) -> DoesNotFit:
     )
 
 
-def _ways(result: DataflowResult) -> Ways:
+def whole(result: DataflowResult) -> Ways:
     """Return the operating points of a machine that prefills and decodes."""
     place = np.arange(len(result.chips))
     return Ways(place, result.chips, result.output_rate, result.ttft, result.concurrency, result.fits)
