@@ -5,8 +5,8 @@
 A shape is scored on whole groups left out: the mean over questions of the median error of one metric. One fit
 answers for every group of every question (`Fit.left_out`), with centres placed on all points. Each number in
 turn, in an order drawn by the seed, is tried a step up and a step down, and kept where the score falls. Every
-trial is written to the state, so that a search that was stopped goes on where it was. The result is printed as
-a shape; nothing that assay ships is changed.
+trial is written to the state, so that a search that was stopped goes on where it was. The result is printed
+as a shape; nothing that assay ships is changed.
 """
 
 from __future__ import annotations
