@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from assay.catalogue.load import catalogue
-from assay.cli.flags import Facts, Lengths, Name
+from assay.cli.flags import Count, Facts, Lengths, Name
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.cli.simulate_flags import Load, Objective, Routing, Serving, Talk, stated
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _USUAL = Lengths()
 _LOAD, _TALK, _SERVING, _ROUTING, _OBJECTIVE = Load(), Talk(), Serving(), Routing(), Objective()
 _SHARE = 0.99
-_INTERRUPTED = 130
+#: Exit code of a run that was stopped and kept what it had.
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def simulate(  # noqa: PLR0913 - one argument a flag
     objective: Objective = _OBJECTIVE,
     price: Literal["own", "contract", "list", "spot"] = "list",
     facts: Facts = (),
+    seeds: Count = 1,
+    workers: Count | None = None,
     log: Annotated[Path | None, Parameter(accepts_keys=False)] = None,
     perfetto: Annotated[Path | None, Parameter(accepts_keys=False)] = None,
     json: bool = False,
@@ -102,6 +105,8 @@ def simulate(  # noqa: PLR0913 - one argument a flag
         objective: what counts as good.
         price: which prices count.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
+        seeds: run so many seeds, in parallel; figures are means, with their 90 % interval.
+        workers: processes at most; without it as many as there are processors.
         log: write every request into a .parquet or .csv file.
         perfetto: write a trace for Perfetto or chrome://tracing.
         json: write the figures as JSON.
@@ -109,6 +114,12 @@ def simulate(  # noqa: PLR0913 - one argument a flag
     from assay.simulate.export import check_log
 
     asked = Asked(model, lengths, load, talk, on, serving, routing, objective, price, facts)
+    if seeds > 1:
+        if log or perfetto or objective.saturation:
+            raise BadInput("--log, --perfetto and --saturation are of one run.", "Leave --seeds out.")
+        from assay.cli.simulate_seeds import run_seeds
+
+        return run_seeds(asked, seeds, workers or 0, json=json)
     if log:
         check_log(log)
     job = prepare(asked)
@@ -120,7 +131,7 @@ def simulate(  # noqa: PLR0913 - one argument a flag
     found = concluded(asked, job, run)
     write_files(run, found, log, perfetto)
     show(found.json() | data, job, json=json)
-    return 0 if run.whole else _INTERRUPTED
+    return 0 if run.whole else INTERRUPTED
 
 
 def prepare(asked: Asked) -> Job:
