@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from assay.cli import run
-from assay.cli.simulate import Asked
+from assay.cli.simulate_job import Asked
 from assay.cli.simulate_seeds import one
 from assay.errors import BadInput, UnknownName
 from assay.simulate.confidence import means, over, student

@@ -118,12 +118,15 @@ def _app() -> App:
 
 
 def _complete(arguments: Sequence[str]) -> list[str]:
-    """Give `--csv` without a file its meaning: standard output."""
+    """Give flags without their value its meaning: `--csv` standard output, `--confirm` one row."""
     following = [*arguments[1:], "--"]
-    return [
-        "--csv=-" if word == "--csv" and after.startswith("--") else word
-        for word, after in zip(arguments, following, strict=False)
-    ]
+    return [_bare(word, after) for word, after in zip(arguments, following, strict=False)]
+
+
+def _bare(word: str, after: str) -> str:
+    if word == "--csv" and after.startswith("--"):
+        return "--csv=-"
+    return "--confirm=1" if word == "--confirm" and not after[:1].isdigit() else word
 
 
 def _say(sentence: str, code: int) -> int:

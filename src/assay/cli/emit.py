@@ -60,8 +60,6 @@ def emit(  # noqa: PLR0913 - one argument a flag
         out: folder to write the files into, instead of standard output.
         json: write the files as JSON.
     """
-    if rate is not None and concurrency is not None:
-        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     if out and json:
         raise BadInput("--out and --json both say where the files go.", "Give one of them.")
     known_target(target)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from assay.cli.emit import check_emit, show
 from assay.cli.flags import Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
@@ -14,6 +15,9 @@ from assay.errors import BadInput, NotMet
 from assay.plan import answer
 from assay.report.panels import shortfall
 from assay.study.answer import Answer
+
+if TYPE_CHECKING:
+    from assay.plan.confirm import Confirmation
 
 _USUAL = Lengths()
 _WAYS = Ways()
@@ -42,6 +46,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     json: bool = False,
     csv: Name | None = None,
     emit: Name | None = None,
+    confirm: Count | None = None,
 ) -> int:
     """Rank platforms and deployments for a model, a workload and an SLO.
 
@@ -64,10 +69,9 @@ def plan(  # noqa: PLR0913 - one argument a flag
         json: write the answer as JSON.
         csv: write the rows as CSV, into a file or, without one, to standard output.
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
+        confirm: run so many of the best rows through the simulator at their load; 1 without a number.
     """
     check_emit(emit, json=json, csv=csv)
-    if rate is not None and concurrency is not None:
-        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
         model,
         lengths,
@@ -87,7 +91,8 @@ def plan(  # noqa: PLR0913 - one argument a flag
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)
-    write(found, json=json, csv=csv)
+        simulated = confirmed(found, confirm, facts, report)
+    write(found, json=json, csv=csv, simulated=simulated)
     if found.best() is None:
         raise NotMet(shortfall(found))
     if emit:
@@ -95,7 +100,25 @@ def plan(  # noqa: PLR0913 - one argument a flag
     return 0
 
 
-def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan") -> None:
+def confirmed(
+    found: Answer, count: int | None, facts: tuple[Path, ...], report: Callable[[str, float], None]
+) -> tuple[Confirmation, ...]:
+    """Return what the simulator says of the best rows; nothing where it is not asked."""
+    if not count:
+        return ()
+    from assay.plan.confirm import confirm
+
+    return confirm(found, count, facts=facts, progress=report)
+
+
+def write(
+    found: Answer,
+    *,
+    json: bool,
+    csv: str | None,
+    page: str = "plan",
+    simulated: Sequence[Confirmation] = (),
+) -> None:
     """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate)."""
     from assay.report.export import write_csv, write_json
 
@@ -107,9 +130,16 @@ def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan") -> 
     elif csv:
         write_csv(found, sys.stdout)
     if json:
-        write_json(found.json(), sys.stdout)
+        write_json(
+            found.json() | ({"confirmed": [item.json() for item in simulated]} if simulated else {}),
+            sys.stdout,
+        )
     elif csv != "-":
         from assay.report.explain import estimate_page
         from assay.report.terminal import plan_page, put, terminal
 
         put(estimate_page(found) if page == "estimate" else plan_page(found, terminal().width))
+        if simulated:
+            from assay.report.confirm import confirm_page
+
+            put(confirm_page(simulated))

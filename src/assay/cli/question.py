@@ -44,8 +44,10 @@ def ask(
 
     Raises:
         UnknownName: no such workload.
-        BadInput: an unknown engine or number format.
+        BadInput: an unknown engine or number format, or two loads.
     """
+    if given.get("rate") is not None and given.get("concurrency") is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     _known("engine", given.get("engine"), catalogue(facts).table("engines/engines")["engines"])
     _known("weight format", given.get("weights"), CHOICES)
     _known("KV format", given.get("kv"), KV)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from assay.cli.progress import progress
-from assay.cli.simulate import INTERRUPTED, Asked, concluded, execute, prepare, show
+from assay.cli.simulate_job import INTERRUPTED, Asked, concluded, execute, prepare, show
 from assay.simulate.confidence import LEVEL, means, over
 from assay.simulate.parallel import each
 
