@@ -37,6 +37,10 @@ VERBS = {
     ),
     "coverage": ("assay.cli.coverage:coverage", "Show which model runs where: measured, predicted, or not."),
     "simulate": ("assay.cli.simulate:simulate", "Replay traffic through a deployment, request by request."),
+    "capacity": (
+        "assay.cli.capacity:capacity",
+        "Compare candidate deployments over a day or a week of traffic.",
+    ),
     "trace": ("assay.cli.trace:trace", "Read a trace of requests: rate, lengths, bursts, reuse, bad rows."),
     "validate": ("assay.cli.validate:validate", "Score predictions against measured points of any file."),
     "calibrate": ("assay.cli.calibrate:calibrate", "Fit the correction and intervals to measured points."),

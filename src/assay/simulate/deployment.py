@@ -156,7 +156,7 @@ def stated(data: Any, where: str, **default: Any) -> Stated:
     found = tuple(_pool(item, place, own, default) for item, place in parts)
     scaling = None
     if "scaling" in given:
-        scaling = _scaling(given.data["scaling"], given.name("scaling"))
+        scaling = of_scaling(given.data["scaling"], given.name("scaling"))
         if "replicas" in given or any("replicas" in item for item, _ in parts):
             raise BadInput(
                 f"{where} has both replicas and scaling.", "Leave replicas out: scaling has min and max."
@@ -259,7 +259,12 @@ def _pool(data: Any, where: str, own: Mapping[str, Any], default: Mapping[str, A
     )
 
 
-def _scaling(data: Any, where: str) -> Scaling:
+def of_scaling(data: Any, where: str) -> Scaling:
+    """Return the autoscaling that plain data states.
+
+    Raises:
+        BadInput: a field that is missing or cannot be used.
+    """
     given = Fields(data, where, SCALING)
     given.need("max", "target", "cold_start")
     try:
