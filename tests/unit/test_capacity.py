@@ -116,7 +116,7 @@ def test_hours_follow_their_rates() -> None:
     levels, ends = traffic.hours()
     assert (levels.tolist(), ends.tolist()) == ([3.0, 5.0, 1.0], [1800.0, 5400.0, 7200.0])
     assert traffic.expected == 3 * 1800 + 5 * 3600 + 1 * 1800
-    whole = arriving(traffic, 1)
+    whole, _ = arriving(traffic, 1)
     parts = list(hourly(traffic, 1))
     for times in (whole.arrival, np.concatenate([part.arrival for part in parts])):
         assert (np.diff(times) >= 0).all()

@@ -33,17 +33,15 @@ def capacity(
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         json: write the comparison as JSON.
     """
-    from assay.plan.capacity import compared, run
+    from assay.plan.capacity import cases, compared, run
     from assay.plan.capacity_file import read
 
     asked = read(study, facts)
     results = out or study.with_suffix(".results.jsonl")
     found: list[tuple[Any, dict[str, Any]]] = []
-    whole = False
     with progress() as report:
         try:
             found.extend(run(asked, results, workers or 0, report))
-            whole = True
         except KeyboardInterrupt:
             if not found:
                 raise
@@ -57,7 +55,7 @@ def capacity(
         from assay.report.terminal import put
 
         put(capacity_page(data))
-    if not whole:
+    if len(found) < len(cases(asked)):
         return _INTERRUPTED
     if data["best"] is None:
         raise NotMet("No candidate keeps enough requests within the limits.", "Add replicas or candidates.")

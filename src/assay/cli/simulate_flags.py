@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
 
 from cyclopts import Parameter
 
 from assay.cli.flags import Count, Limit, Name, Rate, Time, Tokens
-from assay.cli.trace import Speed, Whole
+from assay.cli.trace import Columns, Speed, Whole
 from assay.errors import BadInput
 from assay.llm.layout import Layout
 from assay.simulate.cluster import Scaling
@@ -23,6 +24,9 @@ class Load:
     Attributes:
         trace: file of requests (`assay trace FILE` shows what is in it).
         speed: play the trace so many times faster.
+        on_bad: leave bad rows of the trace out and name them, or refuse the file.
+        columns: of the trace that assay does not know: arrival=ts,isl=prompt,osl=answer.
+        time_unit: of its arrivals: s, ms, us, ns, min, h or iso, where the file does not say.
         rate: requests per second, as a Poisson process.
         concurrency: users that ask again as soon as they are answered.
         session_rate: sessions that begin per second; turns follow each answer, the context grows.
@@ -32,6 +36,9 @@ class Load:
 
     trace: Path | None = None
     speed: Speed = 1.0
+    on_bad: Literal["keep", "refuse"] = "keep"
+    columns: Columns | None = None
+    time_unit: Name | None = None
     rate: Rate | None = None
     concurrency: Count | None = None
     session_rate: Rate | None = None

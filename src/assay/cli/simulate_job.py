@@ -78,7 +78,8 @@ def prepare(asked: Asked) -> Job:
     from assay.plan.serving import cluster
 
     load, serving, facts = asked.load, asked.serving, asked.facts
-    traffic, lengths = arriving(load, asked.talk, asked.lengths)
+    prepared, _ = model(asked.model, facts)
+    traffic, lengths = arriving(load, asked.talk, asked.lengths, prepared)
     known = catalogue(facts)
     serves = stated(asked.on, serving, asked.routing)
     question = ask(
@@ -95,17 +96,16 @@ def prepare(asked: Asked) -> Job:
         engine=serving.engine,
         price=asked.price,
     )
-    architecture = model(asked.model, facts)[0]
     shape: SessionShape | None = None
     arrives: Requests | Sessions
     if load.session_rate is not None:
-        longest = architecture.architecture.max_context or None
+        longest = prepared.architecture.max_context or None
         shape = session_shape(asked.talk, lengths, longest, facts)
         arrives = talking(load, shape, question)
     elif traffic is not None:
         arrives = traffic
     else:
-        check(question, architecture)
+        check(question, prepared)
         arrives = drawn(load, question)
     context = float(requests_of(arrives).isl.mean())
     runs = cluster(serves, asked.model, known, context=context, facts=facts)

@@ -11,19 +11,21 @@ from typing import Any
 
 from assay.cli.flags import Lengths
 from assay.cli.simulate_flags import Load, Talk
+from assay.engine.replica import Model
 from assay.errors import BadInput
 from assay.study.question import Question
 from assay.workload.arrivals import Requests
 from assay.workload.generate import open_loop
 from assay.workload.lengths import DEFAULT
 from assay.workload.sessions import Sessions, SessionShape, sessions, shape
-from assay.workload.traces import read
+from assay.workload.traces import read, within
 
 #: Requests of a run that does not say how many.
 USUAL = 1000
+_NAMED = 3
 
 
-def arriving(load: Load, talk: Talk, lengths: Lengths) -> tuple[Requests | None, Lengths]:
+def arriving(load: Load, talk: Talk, lengths: Lengths, prepared: Model) -> tuple[Requests | None, Lengths]:
     """Return the requests of a trace, if there is one, and the lengths that stand for its mean.
 
     Raises:
@@ -42,29 +44,37 @@ def arriving(load: Load, talk: Talk, lengths: Lengths) -> tuple[Requests | None,
     if load.trace is None:
         if load.speed != 1.0:
             raise BadInput("--speed goes with --trace.", "Give a higher --rate instead.")
+        if load.columns or load.time_unit or load.on_bad != "keep":
+            raise BadInput("--columns, --time-unit and --on-bad go with --trace.", "Leave them out.")
         return None, lengths
-    traffic = traced(load.trace, load)
+    traffic = traced(load.trace, load, prepared)
     mean = Lengths(isl=max(round(float(traffic.isl.mean())), 1), osl=max(round(float(traffic.osl.mean())), 1))
     return traffic, replace(mean, cached=lengths.cached or 0.0)
 
 
-def traced(path: Path, load: Load) -> Requests:
-    """Return the requests of a trace; what is wrong with it is said on stderr.
+def traced(path: Path, load: Load, prepared: Model) -> Requests:
+    """Return the requests of a trace that the model can serve; what is wrong is said on stderr, by line.
 
     Raises:
         BadInput: no such file, or nothing usable in it.
     """
     if not path.exists():
         raise BadInput(f"--trace {str(path)!r} does not exist.", "Give a file.")
-    found = read(path, most=load.requests, seed=load.seed)
+    found = within(
+        read(
+            path, load.on_bad, columns=load.columns or {}, time_unit=load.time_unit or "", seed=load.seed,
+            most=load.requests,
+        ),
+        prepared.architecture.max_context or 0,
+        prepared.name,
+    )  # fmt: skip
     for note in found.notes:
         print(f"assay: {note}", file=sys.stderr)
     if found.dropped:
-        first = found.bad[0]
+        named = "; ".join(str(row) for row in found.bad[:_NAMED])
+        more = f"; and {found.dropped - _NAMED:,} more" if found.dropped > _NAMED else ""
         print(
-            f"assay: {found.dropped:,} of {found.rows:,} rows were left out; the first is line {first.line}: "
-            f"{first.reason} (`assay trace {path}` names them).",
-            file=sys.stderr,
+            f"assay: {found.dropped:,} of {found.rows:,} rows were left out: {named}{more}.", file=sys.stderr
         )
     return found.requests.scaled(rate=load.speed)
 

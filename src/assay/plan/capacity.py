@@ -15,6 +15,7 @@ from typing import Any
 
 from assay import __version__
 from assay.catalogue.load import catalogue
+from assay.engine.models import model
 from assay.errors import AssayError
 from assay.plan.serving import chip_hour, cluster
 from assay.plan.traffic import STREAMED, Traffic, arriving, hourly
@@ -164,9 +165,13 @@ def figured(case: Case) -> dict[str, Any]:
     study, known = case.study, catalogue(case.study.facts)
     try:
         serves = cluster(case.stated, study.model, known, context=study.context, facts=study.facts)
-        streamed = study.traffic.expected > STREAMED
-        arrives = hourly(study.traffic, case.seed) if streamed else arriving(study.traffic, case.seed)
-        span = arrives.span if isinstance(arrives, Requests) else study.traffic.length
+        arrives: Requests | Iterator[Requests]
+        if study.traffic.expected > STREAMED:
+            arrives, lost, span = hourly(study.traffic, case.seed), 0, study.traffic.length
+        else:
+            longest = model(study.model, study.facts)[0].architecture.max_context or 0
+            arrives, lost = arriving(study.traffic, case.seed, longest)
+            span = arrives.span
         pool = serves.pools[0]
         events = (
             faults(Path(study.faults)).events(pool.replicas, pool.stages, span * 1.5 + _HOUR, case.seed)
@@ -186,8 +191,16 @@ def figured(case: Case) -> dict[str, Any]:
         "usd_per_day": hours * price.usd_per_hour * per_day if price else None,
         "chip_hours_per_day": hours * per_day,
         "kwh_per_day": watts * hours * per_day / 1e3 if watts is not None else None,
-        "notes": [*said.notes, *((note,) if note else ())],
+        "notes": [item for item in (*said.notes, note, _left_out(lost)) if item],
     }
+
+
+def _left_out(count: int) -> str:
+    return (
+        f"{count:,} rows of the trace cannot be used (`assay trace` names them) or exceed the context"
+        if count
+        else ""
+    )
 
 
 def compared(study: Study, found: Sequence[tuple[Case, Mapping[str, Any]]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from assay.errors import BadInput
 from assay.study.fields import Fields
 from assay.workload.arrivals import Floats, Requests, requests
 from assay.workload.generate import following, like, profile
-from assay.workload.traces import read
+from assay.workload.traces import read, within
 
 _DRAWN = ("rate", "begin", "length", "cv")
 #: What stands for the traffic -> the fields that go with it.
@@ -73,21 +73,24 @@ class Traffic:
 
 
 @lru_cache(maxsize=1)
-def arriving(traffic: Traffic, seed: int) -> Requests:
-    """Return the requests.
+def arriving(traffic: Traffic, seed: int, longest: int = 0) -> tuple[Requests, int]:
+    """Return the requests, and how many of a trace were left out.
 
     Args:
         traffic: what arrives.
         seed: of all that is drawn.
+        longest: context of the model, tokens, beyond which a server refuses a request; 0 = none.
 
     Raises:
         BadInput: a trace that cannot be read, or hours without a request.
     """
     if traffic.trace:
         found = read(traffic.trace, most=traffic.most or None, seed=seed)
-        return found.requests.scaled(rate=traffic.speed)
+        found = within(found, longest, "the model")
+        return found.requests.scaled(rate=traffic.speed), found.dropped
     levels, ends = traffic.hours()
-    return _lengthened(traffic, following(levels, ends, cv=traffic.cv, seed=seed), seed)  # type: ignore[arg-type]
+    times = following(levels, ends, cv=traffic.cv, seed=seed)  # type: ignore[arg-type]
+    return _lengthened(traffic, times, seed), 0
 
 
 def hourly(traffic: Traffic, seed: int) -> Iterator[Requests]:
