@@ -82,6 +82,19 @@ def test_a_plan_is_a_deployment(serving: str, capsys: pytest.CaptureFixture[str]
     assert simulated == answer(capsys, "simulate", "llama-3.1-70b", "--deployment", str(row), *LOAD)
 
 
+def test_a_system_that_would_not_be_used_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "d.yaml"
+    file.write_text("{system: h100, layout: tp1}", encoding="utf-8")
+    assert run([*BASE, "--deployment", str(file), "--on", "b200", *LOAD]) == 2
+    assert "--on b200 is not used" in capsys.readouterr().err
+    file.write_text("{layout: tp1}", encoding="utf-8")
+    assert run([*BASE, "--deployment", str(file), *LOAD]) == 2
+    assert "names no system" in capsys.readouterr().err
+    assert answer(capsys, *BASE, "--deployment", str(file), "--on", "h100", *LOAD)["platform"] == "h100"
+
+
 def test_autoscaling_follows_the_load(capsys: pytest.CaptureFixture[str]) -> None:
     base = (*BASE, "--on", "h100", "--layout", "tp1", "--rate", "40", "--requests", "2000", "--isl", "1k")
     least = answer(capsys, *base, "--osl", "64")
@@ -127,7 +140,11 @@ def test_sessions_wait_for_their_answers_and_grow(capsys: pytest.CaptureFixture[
         ("{layout: tp4pp2, scaling: {max: 4, target: 8, cold_start: 1min}}", "without pipeline stages"),
         ("[1, 2]", "not a list of fields"),
         ("{schema: assay-answer-1, rows: []}", "the plan found no deployment"),
-        ("{deployment: TP4, layout: {tp: 4}}", "not of a plan's row"),
+        ("{deployment: TP4, layout: {system: h200}}", "not of a plan's row"),
+        (
+            "{deployment: TP4, layout: {experts: {replicas: 2}}}",
+            "has experts = {'replicas': 2}, which the sim",
+        ),
         ("{layout: tp4", "not valid YAML"),
     ],
 )

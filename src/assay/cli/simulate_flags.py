@@ -159,6 +159,9 @@ def stated(on: str | None, serving: Serving, routing: Routing) -> Stated:
                 f"{own[0]} and --deployment both say what serves.", f"Write it into {serving.deployment}."
             )
         found = read(serving.deployment, **({"system": on} if on else {}))
+        if on and all(pool.system != on for pool in found.pools):
+            named = ", ".join(dict.fromkeys(pool.system for pool in found.pools))
+            raise BadInput(f"--on {on} is not used: {serving.deployment} names {named}.", "Leave --on out.")
         if not all(pool.system for pool in found.pools):
             raise BadInput(
                 f"{serving.deployment} names no system.", "Give --on SYSTEM, or `system:` in the file."

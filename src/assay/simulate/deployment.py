@@ -33,6 +33,11 @@ POOL = (
 )  # fmt: skip
 WHOLE = ("name", "pools", "router", "most_waiting", "prefix_cache", "scaling")
 SCALING = ("min", "max", "target", "cold_start", "every")
+#: Fields of the deployment of a plan's row; one with another is not simulated as if it lacked it.
+ROW = (
+    "system", "system_name", "layout", "weights", "kv", "replicas", "engine", "prefill", "prefill_system",
+    "speculation", "label", "serving",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +184,14 @@ def of_row(data: Any, where: str, **default: Any) -> Stated:
     """Return the deployment of a row of a plan, its `layout` in the JSON.
 
     Raises:
-        BadInput: not such a row.
+        BadInput: not such a row, or one with something that the simulator does not know.
     """
+    strange = [name for name in data if name not in ROW and data[name]] if isinstance(data, Mapping) else []
+    if strange:
+        raise BadInput(
+            f"{where} has {strange[0]} = {data[strange[0]]!r:.60}, which the simulator does not know.",
+            "`assay estimate` answers for it.",
+        )
     try:
         drafts = re.fullmatch(r"(?:[A-Z]+(\d+))?", data["speculation"])
         shared = {
