@@ -7,7 +7,8 @@ Every error a user can cause is an `AssayError`. The command line prints `str(er
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class AssayError(Exception):
@@ -24,6 +25,10 @@ class AssayError(Exception):
         self.message = message
         self.hint = hint
         super().__init__(f"{message} {hint}".strip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let an error cross from another process with its kind and all it says."""
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class BadInput(AssayError):
@@ -66,3 +71,10 @@ class NoEvidence(AssayError):
     """A figure is needed that nobody has published; assay refuses to invent it."""
 
     exit_code = 3
+
+
+def _again(kind: type[AssayError], args: tuple[Any, ...], fields: Mapping[str, Any]) -> AssayError:
+    """Return an error as it was raised elsewhere."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error

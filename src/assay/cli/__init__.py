@@ -37,6 +37,10 @@ VERBS = {
     ),
     "coverage": ("assay.cli.coverage:coverage", "Show which model runs where: measured, predicted, or not."),
     "simulate": ("assay.cli.simulate:simulate", "Replay traffic through a deployment, request by request."),
+    "capacity": (
+        "assay.cli.capacity:capacity",
+        "Compare candidate deployments over a day or a week of traffic.",
+    ),
     "trace": ("assay.cli.trace:trace", "Read a trace of requests: rate, lengths, bursts, reuse, bad rows."),
     "validate": ("assay.cli.validate:validate", "Score predictions against measured points of any file."),
     "calibrate": ("assay.cli.calibrate:calibrate", "Fit the correction and intervals to measured points."),
@@ -118,12 +122,15 @@ def _app() -> App:
 
 
 def _complete(arguments: Sequence[str]) -> list[str]:
-    """Give `--csv` without a file its meaning: standard output."""
+    """Give flags without their value its meaning: `--csv` standard output, `--confirm` one row."""
     following = [*arguments[1:], "--"]
-    return [
-        "--csv=-" if word == "--csv" and after.startswith("--") else word
-        for word, after in zip(arguments, following, strict=False)
-    ]
+    return [_bare(word, after) for word, after in zip(arguments, following, strict=False)]
+
+
+def _bare(word: str, after: str) -> str:
+    if word == "--csv" and after.startswith("--"):
+        return "--csv=-"
+    return "--confirm=1" if word == "--confirm" and not after[:1].isdigit() else word
 
 
 def _say(sentence: str, code: int) -> int:

@@ -54,6 +54,10 @@ def _limit(text: str, flag: str) -> float:
     return float("inf") if text.lower() in _NO_LIMIT else parse_quantity(text, "time", what=flag)
 
 
+def _time(text: str, flag: str) -> float:
+    return parse_quantity(text, "time", what=flag)
+
+
 def _share(text: str, flag: str) -> float:
     share = parse_quantity(text, "fraction", what=flag, zero=True)
     if share >= 1:
@@ -147,6 +151,7 @@ Name = Annotated[str, _flag(_name, "NAME")]
 Tokens = Annotated[int, _flag(_tokens, "TOKENS")]
 Count = Annotated[int, _flag(_count, "N")]
 Limit = Annotated[float, _flag(_limit, "TIME")]
+Time = Annotated[float, _flag(_time, "TIME")]
 Watts = Annotated[float, _flag(_watts, "POWER")]
 Dollars = Annotated[float, _flag(_dollars, "USD/h")]
 Spare = Annotated[int, _flag(_spare, "N")]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from assay.cli.emit import check_emit, show
 from assay.cli.flags import (
@@ -28,6 +29,9 @@ from assay.plan import answer
 from assay.plan.evidence import cited
 from assay.report.panels import shortfall
 from assay.study.answer import Answer
+
+if TYPE_CHECKING:
+    from assay.plan.confirm import Confirmation
 
 _USUAL = Lengths()
 _EXPERTS = Experts()
@@ -61,6 +65,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     json: bool = False,
     csv: Name | None = None,
     emit: Name | None = None,
+    confirm: Count | None = None,
 ) -> int:
     """Rank platforms and deployments for a model, a workload and an SLO.
 
@@ -86,6 +91,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         json: write the answer as JSON.
         csv: write the rows as CSV, into a file or, without one, to standard output.
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
+        confirm: run so many of the best rows through the simulator at their load; 1 without a number.
     """
     check_emit(emit, json=json, csv=csv)
     question = ask(
@@ -106,7 +112,8 @@ def plan(  # noqa: PLR0913 - one argument a flag
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)
-    write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence)
+        simulated = confirmed(found, confirm, facts, report)
+    write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence, simulated=simulated)
     if found.best() is None:
         raise NotMet(shortfall(found))
     if emit:
@@ -114,7 +121,26 @@ def plan(  # noqa: PLR0913 - one argument a flag
     return 0
 
 
-def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan", evidence: bool = False) -> None:
+def confirmed(
+    found: Answer, count: int | None, facts: tuple[Path, ...], report: Callable[[str, float], None]
+) -> tuple[Confirmation, ...]:
+    """Return what the simulator says of the best rows; nothing where it is not asked."""
+    if not count:
+        return ()
+    from assay.plan.confirm import confirm
+
+    return confirm(found, count, facts=facts, progress=report)
+
+
+def write(
+    found: Answer,
+    *,
+    json: bool,
+    csv: str | None,
+    page: str = "plan",
+    evidence: bool = False,
+    simulated: Sequence[Confirmation] = (),
+) -> None:
     """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate), and its evidence."""
     from assay.report.export import write_csv, write_json
 
@@ -126,7 +152,10 @@ def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan", evi
     elif csv:
         write_csv(found, sys.stdout)
     if json:
-        write_json(found.json(), sys.stdout)
+        write_json(
+            found.json() | ({"confirmed": [item.json() for item in simulated]} if simulated else {}),
+            sys.stdout,
+        )
     elif csv != "-":
         from assay.report.evidence import evidence_page
         from assay.report.explain import estimate_page
@@ -135,3 +164,7 @@ def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan", evi
         put(estimate_page(found) if page == "estimate" else plan_page(found, terminal().width))
         if evidence:
             put(evidence_page(found))
+        if simulated:
+            from assay.report.confirm import confirm_page
+
+            put(confirm_page(simulated))

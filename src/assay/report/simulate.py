@@ -16,6 +16,21 @@ from assay.units import show
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 72
 _TITLES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_s": "ITL", "e2e_s": "E2E"}
+#: Figures whose interval over seeds is shown -> title and unit.
+_SEEDED = {
+    "ttft_s.mean": ("TTFT mean", "s"),
+    "ttft_s.p50": ("TTFT p50", "s"),
+    "ttft_s.p99": ("TTFT p99", "s"),
+    "tpot_s.mean": ("TPOT mean", "s"),
+    "tpot_s.p99": ("TPOT p99", "s"),
+    "e2e_s.mean": ("E2E mean", "s"),
+    "e2e_s.p99": ("E2E p99", "s"),
+    "goodput_per_s": ("goodput", "/s"),
+    "good_share": ("within limits", "%"),
+    "output_tokens_per_s": ("output", "tok/s"),
+    "usd_per_million_output_tokens": ("per million output tokens", "USD"),
+    "joules_per_output_token": ("per output token", "J"),
+}
 _COLUMNS = ("mean", "p50", "p90", "p99", "p99_9")
 
 
@@ -34,6 +49,7 @@ def simulate_page(data: Mapping[str, Any], headline: str) -> Iterator[Renderable
     yield from service(data)
     yield from timeline(data["timeline"])
     yield from tipping(data.get("saturation"))
+    yield from seeds(data.get("seeds"))
     for note in data["notes"]:
         yield Text(f"note: {note}", style="yellow")
     if data["quantile_error"]:
@@ -133,3 +149,23 @@ def tipping(found: Mapping[str, Any] | None) -> Iterator[RenderableType]:
         )
     else:
         yield Text(f"\nno load was found at which {share:.0%} of the requests meet the limits", style="bold")
+
+
+def seeds(found: Mapping[str, Any] | None) -> Iterator[RenderableType]:
+    """Yield the means over seeds with their intervals."""
+    if not found:
+        return
+    yield Text(f"\nmeans of {found['runs']} seeds; {found['level']:.0%} intervals of the mean:", style="bold")
+    table = grid("left", "right", "right", "left", "right")
+    for name, (title, unit) in _SEEDED.items():
+        if name not in found["figures"]:
+            continue
+        figure = found["figures"][name]
+        mean, low, high = (_seeded(figure[key], unit) for key in ("mean", "low", "high"))
+        half = (figure["high"] - figure["mean"]) / figure["mean"] if figure["mean"] else 0.0
+        table.add_row(title, mean, low, f"to {high}", Text(f"±{half:.1%}", style="dim"))
+    yield table
+
+
+def _seeded(value: float, unit: str) -> str:
+    return f"{value:.2%}" if unit == "%" else show(value, unit)

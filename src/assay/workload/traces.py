@@ -67,6 +67,7 @@ class Trace:
         began: time of the first request as ISO 8601 UTC; "" where times are relative.
         measured: what the trace says of how it was served, one entry a request, NaN = not given: `ttft_s`,
             `itl_s`, `e2e_s`, `cached_tokens`, `gap_s` (from the end of the previous turn).
+        line: of each request in the file, shape (n,); None where requests are drawn.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Trace:
     timed: bool = True
     began: str = ""
     measured: Mapping[str, Floats] = field(default_factory=dict)
+    line: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,43 @@ def chunks(path: str | Path, on_bad: Literal["keep", "refuse"] = "keep", **choic
         yield Trace(reader.name, reader.format, empty, bad=damage, rows=len(damage), dropped=len(damage))
 
 
+def within(found: Trace, longest: int, of: str) -> Trace:
+    """Return a trace without the requests that a model's server refuses; they are named as bad rows.
+
+    Args:
+        found: the trace.
+        longest: context of the model, tokens; 0 = not known, and nothing is left out.
+        of: name of the model.
+
+    Raises:
+        BadInput: nothing is left.
+    """
+    whole = found.requests
+    over = np.flatnonzero(whole.isl + whole.osl > longest) if longest else np.zeros(0, np.int64)
+    if not over.size:
+        return found
+    bad = [
+        BadRow(
+            0 if found.line is None else int(found.line[place]),
+            f"{whole.isl[place]:,} input and {whole.osl[place]:,} output tokens exceed the context of {of}, "
+            f"{longest:,} tokens",
+        )
+        for place in over[:MOST_NAMED]
+    ]
+    if over.size == len(whole):
+        raise BadInput(f"No request of {found.name!r} can be served: {_named(bad)}.", "Choose another model.")
+    kept = np.ones(len(whole), np.bool_)
+    kept[over] = False
+    return replace(
+        found,
+        requests=whole.take(kept),
+        bad=tuple(sorted([*found.bad, *bad], key=lambda row: row.line)[:MOST_NAMED]),
+        dropped=found.dropped + int(over.size),
+        measured={name: values[kept] for name, values in found.measured.items()},
+        line=None if found.line is None else found.line[kept],
+    )
+
+
 class _Sessions:
     """Numbers of the sessions of all chunks."""
 
@@ -299,7 +338,7 @@ def _trace(
     )
     return Trace(
         reader.name, reader.format, found, notes=notes, timed=whole.time is not None, began=began,
-        measured=rows.known(measured),
+        measured=rows.known(measured), line=whole.line[order],
     )  # fmt: skip
 
 

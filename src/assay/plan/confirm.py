@@ -1,0 +1,181 @@
+"""Confirm rows of a plan: each runs through the simulator at its load, request by request.
+
+A plan predicts means of a steady state. Here the same deployment meets requests that arrive at random, with
+the published distribution of their lengths where the workload has one, and queues form as in a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.catalogue.load import catalogue
+from assay.errors import AssayError
+from assay.plan.serving import chip_hour, cluster
+from assay.simulate.deployment import of_row
+from assay.simulate.outcome import outcome
+from assay.simulate.run import Limits, execute
+from assay.study.answer import Answer, Row
+from assay.study.question import Question
+from assay.workload.arrivals import Requests
+from assay.workload.generate import arrivals, like, open_loop
+
+#: Requests of a run at least, and of each request in flight: the start must not weigh.
+REQUESTS, ROUNDS = 2000, 20
+_OBJECTIVES = ("ttft_s", "tpot_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What the simulator says of a row.
+
+    Attributes:
+        row: its place in the answer, 0 = best.
+        deployment, platform: what runs where.
+        rate: requests/s offered; None = users ask again as soon as they are answered.
+        users: how many of those; 0 = none.
+        requests: how many were simulated.
+        figures: `ttft_s`, `tpot_s`: `predicted`, `low`, `high` of the plan beside `mean`, `p50`, `p90`,
+            `p99` of the run; `output_tokens_per_s_per_chip`: without percentiles; empty if it cannot be
+            simulated.
+        goodput_per_s, good_share: requests within the limits, each judged alone; per s and of all.
+        holds: whether the means of the run hold the limits that the plan was asked for.
+        notes: what a reader must know; the reason, where it cannot be simulated.
+    """
+
+    row: int
+    deployment: str
+    platform: str
+    rate: float | None = None
+    users: int = 0
+    requests: int = 0
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    goodput_per_s: float = 0.0
+    good_share: float = 0.0
+    holds: bool | None = None
+    notes: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "figures": {name: dict(item) for name, item in self.figures.items()},
+            "notes": list(self.notes),
+        }
+
+
+def confirm(
+    answer: Answer,
+    count: int = 1,
+    *,
+    facts: Sequence[Path] = (),
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+) -> tuple[Confirmation, ...]:
+    """Simulate the best rows of an answer.
+
+    Args:
+        answer: of `assay.plan.answer`.
+        count: how many rows, from the best on.
+        facts: folders of the user's own facts.
+        seed: of arrivals and lengths.
+        progress: told what is done and the share done.
+    """
+    rows = answer.rows[:count]
+    found = []
+    for place, row in enumerate(rows):
+        if progress:
+            progress(f"simulates {row.deployment.short()}", place / len(rows))
+        try:
+            found.append(simulated(place, row, answer.question, facts, seed))
+        except AssayError as error:
+            label, system = row.deployment.label(), row.deployment.system
+            found.append(Confirmation(place, label, system, notes=(f"not simulated: {error}",)))
+    return tuple(found)
+
+
+def simulated(
+    number: int, row: Row, question: Question, facts: Sequence[Path] = (), seed: int = 0
+) -> Confirmation:
+    """Return what the simulator says of one row.
+
+    Args:
+        number: place of the row in its answer.
+        row: deployment and load.
+        question: model, lengths and limits.
+        facts: folders of the user's own facts.
+        seed: of arrivals and lengths.
+
+    Raises:
+        AssayError: the deployment cannot be simulated, as dataflow chips.
+        KeyboardInterrupt: it was interrupted.
+    """
+    known = catalogue(tuple(facts))
+    stated = of_row(row.deployment.json(), "row")
+    users = 0 if question.rate is not None else streams(row, question)
+    traffic = offered(question, users or streams(row, question), seed, facts)
+    serves = cluster(stated, question.model, known, context=float(traffic.isl.mean()), facts=facts)
+    none = float("inf")
+    limits = Limits(question.ttft or none, question.tpot or none)
+    run = execute(serves, traffic, users=users, cached=question.cached, limits=limits)
+    if not run.whole:
+        raise KeyboardInterrupt
+    price, note = chip_hour(stated, known, question.price)
+    said = outcome(serves, run, price)
+    data = said.figures
+    figures = {name: beside(row, name, data[name]) for name in _OBJECTIVES if name in row.figures}
+    name = "output_tokens_per_s_per_chip"
+    if name in row.figures:
+        figures[name] = beside(row, name, {"mean": data[name]})
+    held = [(data["ttft_s"]["mean"], limits.ttft), (data["tpot_s"]["mean"], limits.tpot)]
+    return Confirmation(
+        row=number,
+        deployment=row.deployment.label(),
+        platform=row.deployment.system,
+        rate=question.rate,
+        users=users,
+        requests=len(traffic),
+        figures=figures,
+        goodput_per_s=data["goodput_per_s"],
+        good_share=data["good_share"],
+        holds=all(mean <= limit for mean, limit in held if np.isfinite(mean)) and not data["rejected"],
+        notes=(*said.notes, *((note,) if note else ())),
+    )
+
+
+def offered(question: Question, users: int, seed: int = 0, facts: Sequence[Path] = ()) -> Requests:
+    """Return the requests of a question: its workload's lengths, else all equal to its means.
+
+    Args:
+        question: rate and lengths.
+        users: requests in flight, which their number follows.
+        seed: of arrivals and lengths.
+        facts: folders of the user's own facts.
+    """
+    count = max(REQUESTS, ROUNDS * users)
+    rate = question.rate or 1.0
+    if not question.workload:
+        return open_loop(rate, count, question.isl, question.osl, seed=seed)
+    return like(question.workload, arrivals(rate, count, seed=seed), seed, facts)
+
+
+def streams(row: Row, question: Question) -> int:
+    """Return the requests in flight over all replicas of a row, at least 1.
+
+    Where prefill is apart, those in prefill and in decode together: requests/s times the time of one.
+    """
+    needed = ("ttft_s", "tpot_s", "output_tokens_per_s_per_chip")
+    if row.deployment.prefill is not None and set(needed) <= set(row.figures):
+        ttft, tpot, each = (float(row.figures[name].value) for name in needed)
+        return max(round(each * row.chips / question.osl * (ttft + tpot * question.osl)), 1)
+    return max(round(row.concurrency * row.deployment.replicas), 1)
+
+
+def beside(row: Row, name: str, found: Mapping[str, float]) -> dict[str, float]:
+    """Return the plan's figure beside the run's."""
+    plan = row.figures[name]
+    predicted = {"predicted": float(plan.value), "low": float(plan.low), "high": float(plan.high)}
+    return predicted | {key: float(found[key]) for key in ("mean", "p50", "p90", "p99") if key in found}

@@ -1,0 +1,84 @@
+"""`assay plan --confirm`: rows of a plan beside what the simulator says of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from assay.cli import run
+from assay.plan import answer
+from assay.plan.confirm import confirm, offered, streams
+from assay.study.question import Question
+
+PLAN = ("plan", "llama-3.1-8b", "--on", "h100")
+
+
+def test_the_run_meets_the_prediction_where_both_know_the_same() -> None:
+    # equal lengths, middle load: what is left apart is the correction of the plan and the queue
+    question = Question("llama-3.1-8b", ("h100",), isl=512, osl=128, concurrency=32, serving="aggregated")
+    (found,) = confirm(answer(question))
+    assert found.users == 32
+    for name in ("ttft_s", "tpot_s"):
+        figure = found.figures[name]
+        assert figure["low"] < figure["predicted"] <= figure["high"]
+        assert figure["p50"] <= figure["p99"]
+    tpot = found.figures["tpot_s"]
+    assert tpot["low"] < tpot["mean"] < tpot["high"]
+    each = found.figures["output_tokens_per_s_per_chip"]
+    assert each["mean"] == pytest.approx(each["predicted"], rel=0.3)
+    assert found.holds
+
+
+def test_limits_that_only_means_hold_are_told_apart() -> None:
+    plan = answer(Question("llama-3.1-8b", ("h100",), isl=512, osl=128, rate=10.0, serving="aggregated"))
+    (free,) = confirm(plan)
+    p50 = free.figures["ttft_s"]["p50"]
+    # the same row under a limit that half of the requests miss
+    limited = Question("llama-3.1-8b", ("h100",), isl=512, osl=128, rate=10.0, ttft=p50, serving="aggregated")
+    (strict,) = confirm(replace(plan, question=limited))
+    assert 0.3 < strict.good_share < 0.7
+    assert strict.goodput_per_s < free.goodput_per_s
+    (missed,) = confirm(replace(plan, question=replace(limited, ttft=p50 / 10)))
+    assert missed.holds is False
+    assert missed.good_share == 0.0
+
+
+def test_the_load_is_that_of_the_row() -> None:
+    question = Question("llama-3.1-70b", ("h200",), rate=20.0, serving="disaggregated")
+    row = answer(question).rows[0]
+    # Little's law: requests in flight are the rate times the time of one
+    time = row.figures["ttft_s"].value + row.figures["tpot_s"].value * question.osl
+    assert streams(row, question) == pytest.approx(20.0 * time, rel=0.03)
+
+
+def test_lengths_are_those_of_the_workload() -> None:
+    chat = offered(Question("m", isl=1155, osl=211, workload="chat"), 1)
+    assert chat.isl.std() > 500
+    assert chat.isl.mean() == pytest.approx(1155, rel=0.1)
+    plain = offered(Question("m", isl=1155, osl=211), 200)
+    assert set(plain.isl) == {1155}
+    assert len(plain) == 4000
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*PLAN, "--rate", "10", "--confirm", "--top", "2"]) == 0
+    page = capsys.readouterr().out
+    assert page.count("means hold the limits at 10 requests/s") == 1
+    assert "predicted" in page
+    assert max(map(len, page.splitlines())) <= 100
+    assert run([*PLAN, "--rate", "10", "--confirm", "2", "--top", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [item["row"] for item in found["confirmed"]] == [0, 1]
+    assert found["confirmed"][0]["deployment"] == found["rows"][0]["deployment"]
+    assert found["confirmed"][0]["figures"]["ttft_s"]["p99"] > 0
+    assert run([*PLAN, "--json"]) == 0
+    assert "confirmed" not in json.loads(capsys.readouterr().out)
+
+
+def test_what_cannot_be_simulated_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "llama-3.1-8b", "--on", "groqrack", "--confirm"]) == 0
+    assert "not simulated: GroqRack pipelines its layers" in " ".join(capsys.readouterr().out.split())
+    assert run([*PLAN, "--confirm", "0"]) == 2
+    assert "zero" in capsys.readouterr().err
