@@ -87,11 +87,12 @@ def wake(state: State, number: int, now: float) -> None:
         stop(state, number, now)
 
 
-def begin(state: State, users: int) -> None:
-    """Start a closed loop: that many users ask at once."""
+def serve(state: State, users: int) -> int:
+    """Start the users of a closed loop, who ask at once, and run; return why it stopped."""
     for _ in range(users):
         if state.totals[0].coming < state.setup[0].opening:
             route(state, take_next(state, 0.0), 0.0)
+    return run(state)
 
 
 def finale(state: State) -> int:
