@@ -23,6 +23,7 @@ from assay.simulate.compiled import ready
 from assay.simulate.deploy import deploy, handover
 from assay.simulate.faults import Faults
 from assay.simulate.run import Run, execute
+from assay.simulate.tiers import Tier
 from assay.simulate.walking import mixed, surface, walk
 from assay.workload.arrivals import Requests, requests
 from assay.workload.sessions import Sessions
@@ -84,7 +85,9 @@ def drawn(seed: int) -> tuple[Cluster, Any, dict[str, Any], int]:
         "sequences": one_of(4, 64),
         "drafts": one_of(0, 2),
         "capacity": one_of(0, 3000, 8000),
+        "tiers": one_of((), (Tier("host", 4e8, 2e9, 1e-4),), (Tier("host", 5e7, 2e9), Tier("ssd", 3e8, 3e8))),
     }
+    common["swap"] = bool(common["tiers"]) and one_of(False, True)
     options: dict[str, Any] = {"router": one_of(*ROUTERS), "most_waiting": one_of(0, 0, 20)}
     replicas = int(random.integers(1, 6))
     if random.random() < 0.3:
@@ -118,9 +121,13 @@ def conserved(run: Run, count: int) -> None:
     room = run.state.pools["room"][units["pool"]]
     assert (units["peak"] <= room).all()
     assert (units["used"] + units["idle"] <= room).all()
-    for name in ("used", "context", "future", "count", "prompting", "waiting", "load"):
+    for name in ("used", "context", "future", "count", "prompting", "waiting", "loading", "load"):
         assert not units[name].any(), name
     assert not run.state.entries["users"].any()
+    tiers = run.state.tiers
+    assert (tiers["peak"] <= tiers["room"]).all()
+    assert not tiers["used"].any()
+    assert not tiers["asked"].any()
     done = rows[rows["status"] == s.COMPLETED]
     assert totals["output_tokens"] == done["osl"].sum()
     assert (done["first"] >= done["arrival"]).all()

@@ -30,7 +30,12 @@ _SPARE = 1.02
 
 
 def build(
-    cluster: Cluster, first: Requests, longest: int, users: int = 0, events: Sequence[Event] = ()
+    cluster: Cluster,
+    first: Requests,
+    longest: int,
+    users: int = 0,
+    events: Sequence[Event] = (),
+    distinct: int = 0,
 ) -> s.State:
     """Return the state in arrays, still without traffic.
 
@@ -40,6 +45,7 @@ def build(
         longest: most tokens of a request.
         users: users of a closed loop, 0 = arrivals as given.
         events: scripted failures, sorted by time.
+        distinct: different prefix blocks of all the traffic, 0 = unknown; tiers are given no more places.
 
     Raises:
         DoesNotFit: a pool whose memory holds no request at all.
@@ -56,6 +62,10 @@ def build(
         s.Totals, 1, free=slots, pending=-1, ready=on, sample_width=_first_gap(first), tick_at=setup["tick"]
     )
     entries, units, buckets = _units(cluster, pools, on)
+    tiers = _tiers(cluster, tables, units, block_tokens, distinct)
+    tiers["first"] = len(entries) + np.cumsum(tiers["frees"]) - tiers["frees"]
+    tiers["table"] = buckets + np.cumsum(tiers["buckets"]) - tiers["buckets"]
+    entries = np.concatenate([entries, _entries(len(entries), int(tiers["frees"].sum()))])
     leaves = 1 << (cluster.units - 1).bit_length()
     until = np.full(leaves, np.inf)
     balance, weight = _trees(cluster, pools, on)
@@ -68,6 +78,7 @@ def build(
         "pools": pools,
         "units": units,
         "entries": entries,
+        "tiers": tiers,
         "faults": _faults(events),
         "table": flat,
         "node": max((item.node for item in tables), key=len),
@@ -79,7 +90,7 @@ def build(
         "heap": heap.copy(),
         "head": queues,
         "tail": queues.copy(),
-        "bucket": np.zeros(buckets, dtype=np.int64),
+        "bucket": np.zeros(buckets + int(tiers["buckets"].sum()), dtype=np.int64),
         "seen": np.full(known, -1),
         "owner": np.zeros(known, dtype=np.int64),
     }
@@ -167,6 +178,7 @@ def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> 
         row["contexts"], row["prompts"] = item.contexts, item.prompts
         row["tree"], row["leaves"] = tree, leaves
         row["blocks"], row["buckets"] = blocks, 1 << (2 * blocks).bit_length()
+        row["tiers"], row["swaps"] = len(pool.tiers), pool.swap
         # whole 64ths of a token keep sums exact
         row["yields"] = max(round(pool.yields * 64) / 64, 1.0)
         row["room"], row["charge"] = room, np.ceil(item.charge) + policy.block_tokens - 1
@@ -191,6 +203,7 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
         slow=1.0,
         prompts=-1,
         last=-1,
+        arrived=-1,
         oldest=-1,
         newest=-1,
         frees=blocks,
@@ -199,7 +212,32 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
     )
     units["health"][on:] = s.OFF
     total = int(blocks.sum())
-    return forms.rows(s.EntryRow, total, older=-1, newer=-1, free=np.arange(total)), units, int(buckets.sum())
+    return _entries(0, total), units, int(buckets.sum())
+
+
+def _entries(start: int, count: int) -> NDArray[Any]:
+    """Return free entries whose places begin at `start`."""
+    return forms.rows(s.EntryRow, count, older=-1, newer=-1, free=np.arange(start, start + count))
+
+
+def _tiers(
+    cluster: Cluster, tables: Sequence[Timetable], units: NDArray[Any], block_tokens: int, distinct: int
+) -> NDArray[Any]:
+    """Return the tiers of all units, which share their replica's, and tell units where theirs are."""
+    made = forms.rows(s.TierRow, sum(len(pool.tiers) * pool.units for pool in cluster.pools))
+    at = 0
+    for unit in units:
+        pool, each = cluster.pools[unit["pool"]], tables[unit["pool"]].token_bytes
+        unit["tier"] = at
+        for row, tier in zip(made[at : at + len(pool.tiers)], pool.tiers, strict=True):
+            row["room"] = np.floor(tier.bytes / pool.stages / each)
+            row["latency"], row["token"] = tier.latency, each / (tier.bandwidth / pool.stages)
+            blocks = int(row["room"] // block_tokens) if block_tokens else 0
+            row["frees"] = min(blocks, distinct) if distinct else blocks
+        at += len(pool.tiers)
+    made["oldest"] = made["newest"] = -1
+    made["buckets"] = [1 << (2 * int(count)).bit_length() for count in made["frees"]]
+    return made
 
 
 def _faults(events: Sequence[Event]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from assay.engine.replica import Replica
 from assay.errors import BadInput
 from assay.simulate.policies import Policy, table
+from assay.simulate.tiers import Tier
 
 #: Router names in the order of their codes.
 ROUTERS = ("round-robin", "least-load", "prefix", "session")
@@ -25,6 +26,8 @@ class Pool:
         skew: excess load of the busiest expert rank beyond chance.
         drafts, yields: draft tokens of a decode step, and tokens it gains.
         capacity: tokens of cache of one unit instead of what the memory holds; 0 = the memory.
+        tiers: where blocks that leave the cache are kept, nearest first.
+        swap: whether a preempted request's cache goes to the first tier instead of being computed again.
     """
 
     copy: Replica
@@ -35,6 +38,19 @@ class Pool:
     drafts: int = 0
     yields: float = 1.0
     capacity: int = 0
+    tiers: tuple[Tier, ...] = ()
+    swap: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there is a tier to swap to.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if self.swap and not self.tiers:
+            raise BadInput(
+                "Preempted requests cannot be swapped out: there is no KV tier.", "Give a host tier."
+            )
 
     @property
     def stages(self) -> int:

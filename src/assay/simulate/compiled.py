@@ -32,6 +32,8 @@ MODULES = (
     "queues",
     "log",
     "intake",
+    "blocks",
+    "offload",
     "prefix",
     "scheduler",
     "replica",

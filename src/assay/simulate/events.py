@@ -6,7 +6,7 @@ from assay.simulate.health import account, rise, stop, strike, tick
 from assay.simulate.intake import conclude, take_next
 from assay.simulate.log import sample
 from assay.simulate.queues import pop
-from assay.simulate.replica import complete
+from assay.simulate.replica import complete, resume
 from assay.simulate.routing import route
 from assay.simulate.state import (
     DONE,
@@ -59,9 +59,7 @@ def run(state: State) -> int:
         elif step == now:
             wake(state, number, now)
         elif later == now:
-            slot = pop(state.later_at, state.later_slot, 0, totals.later, 0)
-            totals.later -= 1
-            route(state, slot, now)
+            turn_up(state, now)
         elif arrival == now:
             route(state, take_next(state, now), now)
         else:
@@ -74,6 +72,17 @@ def finished(state: State, fault: float) -> bool:
     if totals.in_flight == 0:
         return True
     return fault == INFINITE and totals.tick_at == INFINITE
+
+
+def turn_up(state: State, now: float) -> None:
+    """Let the next of the requests that turn up later do so: its cache is loaded, or it needs a unit."""
+    totals = state.totals[0]
+    slot = pop(state.later_at, state.later_slot, 0, totals.later, 0)
+    totals.later -= 1
+    if state.flight[slot].loading > 0:
+        resume(state, slot, now)
+    else:
+        route(state, slot, now)
 
 
 def wake(state: State, number: int, now: float) -> None:

@@ -7,6 +7,7 @@ from assay.simulate.prefix import forget, unpin
 from assay.simulate.queues import pop, take_first
 from assay.simulate.replica import offer, schedule
 from assay.simulate.routing import release
+from assay.simulate.scheduler import drop_last_loading
 from assay.simulate.state import (
     CLASSES,
     DOWN,
@@ -79,6 +80,14 @@ def fall(state: State, number: int, now: float) -> None:
         unit.prompts = state.flight[slot].following
         totals.running -= 1
         lose(state, number, slot, now)
+    while unit.arrived >= 0:
+        slot = unit.arrived
+        unit.arrived = state.flight[slot].following
+        totals.running -= 1
+        lose(state, number, slot, now)
+    while unit.loading > 0:
+        totals.running -= 1
+        lose(state, number, drop_last_loading(state, number), now)
     for queue in range(number * CLASSES, (number + 1) * CLASSES):
         while state.head[queue] >= 0:
             totals.waiting -= 1
@@ -109,6 +118,7 @@ def lose(state: State, number: int, slot: int, now: float) -> None:
     flight.made = 0
     flight.first = -1.0
     flight.staged = 0
+    flight.swapped = 0
     flight.left = flight.isl
     postpone(state, slot, now + state.setup[0].retry_after)
 

@@ -105,12 +105,36 @@ def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
         "cache_tokens": float(room.sum()),
         "most_in_flight": int(totals["peak"]),
         "preemptions": int(totals["preempted"]),
+        "swaps": int(totals["swapped"]),
         "retries": int(totals["retried"]),
         "lost_tokens": int(totals["lost_tokens"]),
         "decode_steps": int(totals["steps"]),
         "prompt_steps": int(totals["mixed_steps"]),
         "events": int(totals["events"]),
+        "tiers": _tiers(cluster, state),
     }
+
+
+def _tiers(cluster: Cluster, state: Any) -> list[dict[str, Any]]:
+    """Return a row for each KV tier of each pool, summed over its units."""
+    found = []
+    prompts = max(int(state.totals[0]["prompt_tokens"]), 1)
+    for index, pool in enumerate(cluster.pools):
+        first = state.units["tier"][state.units["pool"] == index]
+        for depth, tier in enumerate(pool.tiers):
+            rows = state.tiers[first + depth]
+            found.append(
+                {
+                    "tier": tier.name,
+                    "pool": index,
+                    "tokens": float(rows["room"].sum()),
+                    "peak": float((rows["peak"] / np.maximum(rows["room"], 1.0)).max()),
+                    "hit_tokens": int(rows["hits"].sum()),
+                    "hit_rate": int(rows["hits"].sum()) / prompts,
+                    "moved_tokens": float(rows["moved"].sum()),
+                }
+            )
+    return found
 
 
 def _means(
@@ -211,5 +235,7 @@ def _notes(cluster: Cluster, run: Run, figures: Mapping[str, Any]) -> tuple[str,
         if late > 2 * early + 10 * cluster.units and (arrivals_over or late > 0):
             found.append("saturated: the queue grows through the run, so TTFT says how long it lasted")
     if figures["preemptions"]:
-        found.append(f"{figures['preemptions']:,} preemptions for want of cache, computed again")
+        swaps = figures["swaps"]
+        how = f"{swaps:,} swapped out, the rest computed again" if swaps else "computed again"
+        found.append(f"{figures['preemptions']:,} preemptions for want of cache, {how}")
     return tuple(found)

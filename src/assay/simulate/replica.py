@@ -11,7 +11,15 @@ from assay.simulate.intake import conclude, postpone
 from assay.simulate.log import gap
 from assay.simulate.prefix import share, shrink, unpin
 from assay.simulate.queues import append, pop, settle
-from assay.simulate.scheduler import decode_cache, fill, join, make_room, prompt_cache
+from assay.simulate.scheduler import (
+    begin_prompt,
+    computed,
+    decode_cache,
+    fill,
+    join,
+    make_room,
+    prompt_cache,
+)
 from assay.simulate.state import CLASSES, COMPLETED, DECODE, IDLE, INFINITE, PREFILL, PROMPT, UP, State
 from assay.simulate.walking import mixed, walk
 
@@ -47,15 +55,46 @@ def enter(state: State, number: int, slot: int, now: float) -> None:
     totals.peak = max(totals.peak, totals.waiting + totals.running)
     unit.waiting += 1
     append(state, number * CLASSES + state.flight[slot].priority, slot)
+    if unit.waiting == 1 or unit.kind == IDLE:
+        nudge(state, number, now)
+
+
+def nudge(state: State, number: int, now: float) -> None:
+    """Let a unit look at what is new: at once if idle, else at the end of the decode step that runs."""
+    unit = state.units[number]
     if unit.kind == IDLE:
         start(state, number, now)
-    elif (
-        unit.kind == DECODE
-        and unit.waiting == 1
-        and unit.planned > 1
-        and unit.count < state.pools[unit.pool].sequences
-    ):
+    elif unit.kind == DECODE and unit.planned > 1 and unit.count < state.pools[unit.pool].sequences:
         cut(state, number, now)
+
+
+def resume(state: State, slot: int, now: float) -> None:
+    """The cache of an admitted request has come from a tier: the rest of its prompt follows, or decoding."""
+    flight = state.flight[slot]
+    number = flight.loading - 1
+    unit = state.units[number]
+    flight.loading = 0
+    unit.loading -= 1
+    if flight.left > 0:
+        begin_prompt(state, unit, slot)
+        nudge(state, number, now)
+        return
+    flight.following = unit.arrived
+    unit.arrived = slot
+    nudge(state, number, now)
+
+
+def rejoin(state: State, number: int) -> None:
+    """Let the requests decode whose swapped cache is back."""
+    unit = state.units[number]
+    while unit.arrived >= 0:
+        slot = unit.arrived
+        flight = state.flight[slot]
+        unit.arrived = flight.following
+        unit.used -= computed(flight) + state.pools[unit.pool].charge
+        state.tiers[unit.tier].used -= flight.swapped
+        flight.swapped = 0
+        join(state, number, slot)
 
 
 def cut(state: State, number: int, now: float) -> None:
@@ -76,6 +115,7 @@ def start(state: State, number: int, now: float) -> None:
     """Choose what a unit does next and when that ends."""
     unit = state.units[number]
     pool = state.pools[unit.pool]
+    rejoin(state, number)
     make_room(state, number)
     prompt = fill(state, number)
     count = unit.count

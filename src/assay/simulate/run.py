@@ -145,7 +145,8 @@ def execute(  # noqa: PLR0913 - what runs, and how it is watched
         compiled = available() and (work >= enough or not single)
     code = kernel(compiled)
     request = cluster.pools[0].copy.engine.request
-    state = build(cluster, first, longest, users, events)
+    distinct = np.unique(first.blocks[1]).size if single and first.blocks is not None else 0
+    state = build(cluster, first, longest, users, events, distinct)
     if not compiled:
         state = forms.as_plain(state)
     tally = Tally(limits or Limits(), request, keep)

@@ -93,6 +93,7 @@ class Totals:
         pending, pending_tail: requests that no unit can take now.
         in_flight, waiting, running, ready: slots taken, requests and units, now; `peak`: most requests.
         events, steps, mixed_steps, preempted, retried: events, decode steps, steps with prompts ...
+        swapped: preempted requests whose cache went to a tier.
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
         now, sample_at, sample_width, tick_at: s.
@@ -120,6 +121,7 @@ class Totals:
     mixed_steps: int
     preempted: int
     retried: int
+    swapped: int
     prompt_tokens: int
     hit_tokens: int
     output_tokens: int
@@ -141,7 +143,8 @@ class PoolRow:
     """Parameters of a pool: policy, memory, host, places of its tables (see `timetable`) and of its tree.
 
     `width` tokens a decoding sequence takes of the budget, `yields` those it gains; `room` tokens of cache a
-    unit holds, `charge` those a sequence takes beyond its own.
+    unit holds, `charge` those a sequence takes beyond its own; `tiers` tiers behind it, `swaps` whether
+    preempted requests go there.
     """
 
     role: int
@@ -162,6 +165,8 @@ class PoolRow:
     leaves: int
     blocks: int
     buckets: int
+    tiers: int
+    swaps: int
     yields: float
     room: float
     charge: float
@@ -180,14 +185,15 @@ class UnitRow:
     Attributes:
         pool, health, kind: what it is, whether it serves, what it does.
         began, planned: start and decode steps of its action; `steps`: decode steps so far.
-        count, prompting, waiting: sequences that decode, prompts under way, requests in its queues.
+        count, prompting, waiting, loading: sequences that decode, prompts under way, requests in its queues,
+            admitted requests whose cache comes from a tier.
         context: sum of the contexts that decode. `used`, `idle`: tokens of cache in use and kept for reuse.
         future: tokens still to come of what is admitted. `peak`: most tokens in use.
         load: requests sent to it and not ended. `served`: requests ended.
-        prompts, last: chain of prompts under way.
+        prompts, last: chain of prompts under way. `arrived`: chain of requests swapped in.
         stall: s since the last decode step. `busy`: s of steps. `link`: when its link is free.
         slow: factor on its step times.
-        oldest, newest, frees, first, table: its prefix cache.
+        oldest, newest, frees, first, table: its prefix cache; `tier`: its first tier.
     """
 
     pool: int
@@ -198,14 +204,17 @@ class UnitRow:
     count: int
     prompting: int
     waiting: int
+    loading: int
     served: int
     prompts: int
     last: int
+    arrived: int
     oldest: int
     newest: int
     frees: int
     first: int
     table: int
+    tier: int
     load: int
     began: float
     slow: float
@@ -221,7 +230,11 @@ class UnitRow:
 
 @dataclass(slots=True)
 class FlightRow:
-    """State of a request in flight; lists are chained through `following`."""
+    """State of a request in flight; lists are chained through `following`.
+
+    `swapped` tokens of it lie in the first tier of its unit; `loading` is that unit + 1 while cache comes
+    from a tier, else 0.
+    """
 
     number: int
     isl: int
@@ -242,6 +255,8 @@ class FlightRow:
     following: int
     staged: int
     follow: int
+    swapped: int
+    loading: int
     arrival: float
     base: float
     first: float
@@ -256,6 +271,36 @@ class EntryRow:
     older: int
     newer: int
     free: int
+
+
+@dataclass(slots=True)
+class TierRow:
+    """A tier of one unit: blocks as in the unit's own cache, tokens of swapped requests, a link.
+
+    Attributes:
+        oldest, newest, frees, first, table, buckets: its blocks.
+        asked: blocks that a request about to be admitted wants. `hits`: input tokens found here.
+        room, held, used, peak: tokens it has room for, of blocks, of swapped requests, most of both.
+        moved: tokens sent over its link. `link`: when that is free, s.
+        latency, token: s, and s a token, of a transfer.
+    """
+
+    oldest: int
+    newest: int
+    frees: int
+    first: int
+    table: int
+    buckets: int
+    asked: int
+    hits: int
+    room: float
+    held: float
+    used: float
+    peak: float
+    moved: float
+    link: float
+    latency: float
+    token: float
 
 
 class ComingRow(NamedTuple):
@@ -320,6 +365,7 @@ class State(NamedTuple):
     units: list[UnitRow]
     flight: list[FlightRow]
     entries: list[EntryRow]
+    tiers: list[TierRow]
     coming: list[ComingRow]
     faults: list[FaultRow]
     log: list[LogRow]
