@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from assay.errors import DoesNotFit
 from assay.simulate import forms
 from assay.simulate import state as s
-from assay.simulate.cluster import ROLES, ROUTERS, Cluster, Pool, Scaling
+from assay.simulate.cluster import OVER_LIMIT, ROLES, ROUTERS, Cluster, Pool, Scaling
 from assay.simulate.faults import Event
 from assay.simulate.policies import table
 from assay.simulate.timetable import Timetable, timetable
@@ -140,6 +140,7 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
         block_tokens=block_tokens,
         tries=cluster.tries,
         most_waiting=cluster.most_waiting,
+        over=OVER_LIMIT.index(cluster.over_limit),
         closed=users,
         longest=longest,
         least=scaling.least,
@@ -152,6 +153,8 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
         tick=scaling.every,
         target=scaling.target,
         cold_start=scaling.cold_start,
+        limit=max(cluster.ttft_limit - cluster.pools[0].copy.engine.request, 0.0),
+        defer=cluster.ttft_limit * router["defer"]["value"],
         think=cluster.pools[0].copy.engine.request,
     )
 

@@ -10,7 +10,9 @@ from assay.simulate.policies import Policy, table
 from assay.simulate.tiers import Tier
 
 #: Router names in the order of their codes.
-ROUTERS = ("round-robin", "least-load", "prefix", "session")
+ROUTERS = ("round-robin", "least-load", "prefix", "session", "slo")
+#: What happens to requests whose predicted TTFT exceeds the limit, in the order of the codes.
+OVER_LIMIT = ("serve", "reject", "defer")
 ROLES = ("both", "prefill", "decode")
 
 
@@ -96,6 +98,8 @@ class Cluster:
         transfer: (s, s a token) of handing a cache from a prefill to a decode unit.
         tries, retry_after: how often and s after which requests of a failed unit are sent again.
         most_waiting: waiting requests of a unit beyond which new ones are refused; 0 = no limit.
+        ttft_limit: s to the first token that admission aims at; 0 = none.
+        over_limit: one of `OVER_LIMIT`: what happens to a request whose predicted TTFT is beyond it.
         scaling: autoscaling of the first pool.
         prefix_cache: whether blocks are shared between requests.
     """
@@ -106,6 +110,8 @@ class Cluster:
     tries: int = field(default_factory=lambda: int(table()["router"]["tries"]["value"]))
     retry_after: float = field(default_factory=lambda: float(table()["router"]["retry_after"]["value"]))
     most_waiting: int = 0
+    ttft_limit: float = 0.0
+    over_limit: str = "serve"
     scaling: Scaling | None = None
     prefix_cache: bool = True
 
@@ -117,6 +123,10 @@ class Cluster:
         """
         if self.router not in ROUTERS:
             raise BadInput(f"No router {self.router!r}.", f"Known: {', '.join(ROUTERS)}.")
+        if self.over_limit not in OVER_LIMIT:
+            raise BadInput(f"No admission {self.over_limit!r}.", f"Known: {', '.join(OVER_LIMIT)}.")
+        if self.over_limit != "serve" and self.ttft_limit <= 0:
+            raise BadInput(f"Admission by {self.over_limit!r} needs a limit on TTFT.", "Give one.")
         roles = tuple(pool.role for pool in self.pools)
         if roles not in {("both",), ("prefill", "decode")}:
             raise BadInput(f"Pools with roles {', '.join(roles)} do not make a cluster.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from assay.simulate.intake import conclude, postpone
 from assay.simulate.prefix import forget, unpin
-from assay.simulate.queues import pop, take_first
-from assay.simulate.replica import offer, schedule
+from assay.simulate.queues import order, pop, take_first
+from assay.simulate.replica import backlog, offer, schedule
 from assay.simulate.routing import release
 from assay.simulate.scheduler import drop_last_loading
 from assay.simulate.state import (
@@ -15,6 +15,7 @@ from assay.simulate.state import (
     FAILED,
     IDLE,
     INFINITE,
+    LINK,
     OFF,
     RECOVER,
     STARTING,
@@ -36,8 +37,22 @@ def strike(state: State, now: float) -> None:
         if unit.health == OFF:
             rise(state, row.unit, now)
         unit.slow = 1.0
+    elif row.kind == LINK:
+        stall(state, row.unit, now, row.factor)
     else:
         unit.slow = row.factor
+
+
+def stall(state: State, number: int, now: float, lasts: float) -> None:
+    """Stop the link of a prefill unit for a time: what is on its way, and what follows, comes later."""
+    unit, totals = state.units[number], state.totals[0]
+    unit.link = max(now, unit.link) + lasts
+    for at in range(totals.later):
+        flight = state.flight[state.later_slot[at]]
+        if flight.staged > 0 and flight.sender == number:
+            state.later_at[at] += lasts
+            totals.stalled += 1
+    order(state.later_at, state.later_slot, totals.later)
 
 
 def account(state: State, change: int, now: float) -> None:
@@ -55,7 +70,7 @@ def rise(state: State, number: int, now: float) -> None:
         account(state, 1, now)
     unit.health = UP
     schedule(state, number, INFINITE)
-    offer(state, number, float(unit.load))
+    offer(state, number, backlog(state, number))
     release(state, now)
 
 
@@ -95,6 +110,7 @@ def fall(state: State, number: int, now: float) -> None:
     unit.last = -1
     unit.prompting = 0
     unit.waiting = 0
+    unit.queue = 0
     unit.load = 0
     unit.context = 0.0
     unit.used = 0.0
@@ -138,7 +154,7 @@ def tick(state: State, now: float) -> None:
         unit = state.units[number]
         if ready < wanted and unit.health == DRAINING:
             unit.health = UP
-            offer(state, number, float(unit.load))
+            offer(state, number, backlog(state, number))
             ready += 1
         elif ready < wanted and unit.health == OFF:
             unit.health = STARTING

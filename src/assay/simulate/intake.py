@@ -39,6 +39,7 @@ def take(state: State, place: int, now: float) -> int:
     flight.staged = 0
     flight.swapped = 0
     flight.loading = 0
+    flight.deferred = 0
     flight.order = -1
     flight.tries = 0
     flight.preempted = 0

@@ -20,8 +20,20 @@ from assay.simulate.scheduler import (
     make_room,
     prompt_cache,
 )
-from assay.simulate.state import CLASSES, COMPLETED, DECODE, IDLE, INFINITE, PREFILL, PROMPT, UP, State
-from assay.simulate.walking import mixed, walk
+from assay.simulate.state import (
+    CLASSES,
+    COMPLETED,
+    DECODE,
+    DECODER,
+    IDLE,
+    INFINITE,
+    PREFILL,
+    PROMPT,
+    SLO,
+    UP,
+    State,
+)
+from assay.simulate.walking import mixed, surface, walk
 
 
 def weigh(state: State, number: int, change: int) -> None:
@@ -29,7 +41,38 @@ def weigh(state: State, number: int, change: int) -> None:
     unit = state.units[number]
     unit.load += change
     if unit.health == UP:
-        offer(state, number, float(unit.load))
+        offer(state, number, backlog(state, number))
+
+
+def backlog(state: State, number: int) -> float:
+    """Return what the router compares: requests at a unit; the SLO-aware one s until a prompt is computed."""
+    unit = state.units[number]
+    if state.setup[0].router != SLO or state.pools[unit.pool].role == DECODER:
+        return float(unit.load)
+    return forecast(state, number, 1)
+
+
+def forecast(state: State, number: int, tokens: int) -> float:
+    """Return s in which a unit computes its queue of prompts and `tokens` more beside its decodes.
+
+    Steps as full as the budget allows. That a prompt may wait for memory is not foreseen.
+    """
+    unit = state.units[number]
+    pool = state.pools[unit.pool]
+    count = unit.count * pool.mixes
+    mean = unit.context / count if count > 0 else 0.0
+    room = max(pool.budget * pool.ranks - count * pool.width, 1)
+    left, spent = unit.queue + tokens, 0.0
+    full = left // room
+    for chunk, steps in ((room, full), (left - full * room, 1)):
+        if chunk > 0 and steps > 0:
+            each = (chunk + pool.ranks - 1) // pool.ranks
+            before = max(tokens - chunk, 0) // 2
+            attention = surface(
+                state.node, state.table, pool.prompt, float(each), float(before), pool.contexts
+            )
+            spent += steps * mixed(state.node, state.table, pool, count, mean, (each, chunk, attention))
+    return spent * unit.slow
 
 
 def offer(state: State, number: int, load: float) -> None:
@@ -48,8 +91,9 @@ def schedule(state: State, number: int, until: float) -> None:
 
 def enter(state: State, number: int, slot: int, now: float) -> None:
     """Queue a request at a unit and let it begin as soon as the scheduler looks."""
-    weigh(state, number, 1)
     unit = state.units[number]
+    unit.queue += state.flight[slot].left
+    weigh(state, number, 1)
     totals = state.totals[0]
     totals.waiting += 1
     totals.peak = max(totals.peak, totals.waiting + totals.running)
@@ -221,6 +265,7 @@ def absorb(state: State, number: int, now: float) -> None:
         flight = state.flight[slot]
         following = flight.following
         flight.left -= flight.chunk
+        unit.queue -= flight.chunk
         if flight.left > 0:
             flight.following = -1
             if unit.last >= 0:
@@ -231,6 +276,8 @@ def absorb(state: State, number: int, now: float) -> None:
         else:
             ripen(state, number, slot, now)
         slot = following
+    if state.setup[0].router == SLO:
+        weigh(state, number, 0)
 
 
 def ripen(state: State, number: int, slot: int, now: float) -> None:
@@ -264,4 +311,5 @@ def hand_over(state: State, number: int, slot: int, now: float) -> None:
     arrives = max(now, unit.link) + pool.link_latency + pool.link_token * flight.isl
     unit.link = arrives
     flight.staged = 1
+    flight.sender = number
     postpone(state, slot, arrives)

@@ -133,6 +133,8 @@ def execute(  # noqa: PLR0913 - what runs, and how it is watched
     gap = None
     if isinstance(traffic, Sessions):
         gap, traffic = traffic.gap, traffic.requests
+    if len(cluster.pools) == 1 and any(event.kind == s.LINK for event in events):
+        raise BadInput("The faults name a link between pools; there is one pool.", "Leave links out.")
     chunks = iter((traffic,) if isinstance(traffic, Requests) else traffic)
     first = next(chunks, None)
     if first is None or not len(first):

@@ -144,6 +144,7 @@ def recall(state: State, number: int, slot: int, found: int) -> None:
     """Count what an admitted request finds in the caches, and start loading what lies in tiers."""
     unit, flight, totals = state.units[number], state.flight[slot], state.totals[0]
     size, ready, loaded = state.setup[0].block_tokens, totals.now, 0
+    before = flight.left
     if flight.swapped > 0:
         tier = state.tiers[unit.tier]
         ready = cross(tier, totals.now, float(flight.swapped))
@@ -159,6 +160,7 @@ def recall(state: State, number: int, slot: int, found: int) -> None:
         flight.hit = max(flight.hit, (found + loaded) * size)
         totals.hit_tokens += flight.hit
         totals.prompt_tokens += flight.isl
+    unit.queue += flight.left - before
     if ready > totals.now:
         flight.loading = number + 1
         postpone(state, slot, ready)
@@ -225,6 +227,7 @@ def preempt(state: State, number: int) -> None:
     flight.preempted += 1
     totals.preempted += 1
     if flight.swapped == 0:
+        unit.queue += flight.isl + flight.made - flight.left
         flight.left = flight.isl + flight.made
         totals.lost_tokens += flight.left
     totals.waiting += 1

@@ -5,8 +5,8 @@ records with the same field names. Both do the same operations in the same order
 bit for bit. That is why the kernel keeps to scalars, indices and records. Times are s, memory of the KV
 cache is counted in tokens.
 
-Words: a *unit* is what steps together: one replica (one of its pipeline microbatches, where it has stages).
-A *pool* is a set of equal units. A *slot* holds one request in flight; slots are reused.
+Words: a *unit* is what steps together: a replica, or one of its pipeline microbatches. A *pool* is a set of
+equal units. A *slot* holds one request in flight; slots are reused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-#: As plain Python has them; compiled code has arrays.
 Floats = list[float]
 Ints = list[int]
 
@@ -27,11 +26,13 @@ OFF, UP, STARTING, DRAINING = 0, 1, 2, 3
 #: Where a request goes first, and where its cache is handed to.
 BOTH, PREFILL, DECODER = 0, 1, 2
 #: Routers.
-ROUND_ROBIN, LEAST_LOAD, PREFIX, SESSION = 0, 1, 2, 3
+ROUND_ROBIN, LEAST_LOAD, PREFIX, SESSION, SLO = 0, 1, 2, 3, 4
+#: What happens to a request whose predicted TTFT is beyond the limit.
+SERVE, REJECT, DEFER = 0, 1, 2
 #: How a request ended.
 COMPLETED, REJECTED, FAILED, UNSERVED = 0, 1, 2, 3
 #: Kinds of scripted events.
-DOWN, RECOVER, SLOW = 0, 1, 2
+DOWN, RECOVER, SLOW, LINK = 0, 1, 2, 3
 #: Why the kernel returned.
 DONE, LOG_FULL, MORE_REQUESTS, MORE_SLOTS, PAUSED = 0, 1, 2, 3, 4
 #: Priorities that requests can have, 0 first.
@@ -51,12 +52,12 @@ class Setup:
         block_tokens: tokens of a prefix block, 0 = no prefix cache.
         tries, retry_after: how often and after which time requests of a failed unit are sent again.
         most_waiting: waiting requests of a unit beyond which new ones are refused, 0 = never.
+        over: what happens to requests whose TTFT would exceed `limit` s; `defer`: s they are put off.
         closed: users of a closed loop, 0 = arrivals as given. `think`: s until a user has asked again.
         longest: most tokens of a request.
         opening: requests of the traffic at hand that arrive by themselves; others follow an earlier turn.
         last: whether that traffic is the last.
-        tick, target, least, greatest, cold_start: autoscaling.
-        pause: events after which the kernel returns to show progress.
+        tick, target, least, greatest, cold_start: autoscaling. `pause`: events until progress is shown.
     """
 
     router: int
@@ -64,6 +65,7 @@ class Setup:
     block_tokens: int
     tries: int
     most_waiting: int
+    over: int
     closed: int
     longest: int
     opening: int
@@ -79,6 +81,8 @@ class Setup:
     target: float
     cold_start: float
     think: float
+    limit: float
+    defer: float
 
 
 @dataclass(slots=True)
@@ -87,13 +91,13 @@ class Totals:
 
     Attributes:
         coming: requests taken from the traffic at hand in order of arrival.
-        free, later, fault, logged, samples: sizes of the stack of free slots, of the heap of requests that
-            turn up later, and places in faults, log and timeline.
+        free, later: sizes of the stack of free slots and of the heap of requests that turn up later.
+        fault, logged, samples: places in faults, log and timeline.
         turn, order: counters of the round robin and of admissions.
         pending, pending_tail: requests that no unit can take now.
         in_flight, waiting, running, ready: slots taken, requests and units, now; `peak`: most requests.
-        events, steps, mixed_steps, preempted, retried: events, decode steps, steps with prompts ...
-        swapped: preempted requests whose cache went to a tier.
+        events, steps, mixed_steps, preempted, retried, swapped: decode steps, steps with prompts ...
+        refused, deferred: requests refused and put off for their predicted TTFT; `stalled`: by a failed link.
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
         now, sample_at, sample_width, tick_at: s.
@@ -122,6 +126,9 @@ class Totals:
     preempted: int
     retried: int
     swapped: int
+    refused: int
+    deferred: int
+    stalled: int
     prompt_tokens: int
     hit_tokens: int
     output_tokens: int
@@ -188,9 +195,9 @@ class UnitRow:
         count, prompting, waiting, loading: sequences that decode, prompts under way, requests in its queues,
             admitted requests whose cache comes from a tier.
         context: sum of the contexts that decode. `used`, `idle`: tokens of cache in use and kept for reuse.
-        future: tokens still to come of what is admitted. `peak`: most tokens in use.
+        queue: prompt tokens to compute. `future`: tokens to come of what is admitted. `peak`: most used.
         load: requests sent to it and not ended. `served`: requests ended.
-        prompts, last: chain of prompts under way. `arrived`: chain of requests swapped in.
+        prompts, last: chain of prompts under way; `arrived`: of requests swapped in.
         stall: s since the last decode step. `busy`: s of steps. `link`: when its link is free.
         slow: factor on its step times.
         oldest, newest, frees, first, table: its prefix cache; `tier`: its first tier.
@@ -216,6 +223,7 @@ class UnitRow:
     table: int
     tier: int
     load: int
+    queue: int
     began: float
     slow: float
     context: float
@@ -233,7 +241,7 @@ class FlightRow:
     """State of a request in flight; lists are chained through `following`.
 
     `swapped` tokens of it lie in the first tier of its unit; `loading` is that unit + 1 while cache comes
-    from a tier, else 0.
+    from a tier, else 0. `sender`: the prefill unit that sends its cache. `deferred`: whether it was put off.
     """
 
     number: int
@@ -257,6 +265,8 @@ class FlightRow:
     follow: int
     swapped: int
     loading: int
+    sender: int
+    deferred: int
     arrival: float
     base: float
     first: float
@@ -278,8 +288,8 @@ class TierRow:
     """A tier of one unit: blocks as in the unit's own cache, tokens of swapped requests, a link.
 
     Attributes:
-        oldest, newest, frees, first, table, buckets: its blocks.
-        asked: blocks that a request about to be admitted wants. `hits`: input tokens found here.
+        oldest, newest, frees, first, table, buckets: its blocks; `asked` of them a request wants.
+        hits: input tokens found here.
         room, held, used, peak: tokens it has room for, of blocks, of swapped requests, most of both.
         moved: tokens sent over its link. `link`: when that is free, s.
         latency, token: s, and s a token, of a transfer.
