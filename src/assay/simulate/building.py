@@ -57,9 +57,17 @@ def build(
     slots = SLOTS
     while slots < 2 * users:
         slots *= 2
-    on = cluster.scaling.least if cluster.scaling else cluster.units
+    on = cluster.scaling.least if cluster.scaling else cluster.pools[0].units
+    pools["ready"] = pools["units"]
+    pools["ready"][0] = on
     totals = forms.rows(
-        s.Totals, 1, free=slots, pending=-1, ready=on, sample_width=_first_gap(first), tick_at=setup["tick"]
+        s.Totals,
+        1,
+        free=slots,
+        pending=-1,
+        ready=pools["ready"].sum(),
+        sample_width=_first_gap(first),
+        tick_at=setup["tick"],
     )
     entries, units, buckets = _units(cluster, pools, on)
     tiers = _tiers(cluster, tables, units, block_tokens, distinct)
@@ -213,7 +221,7 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
         first=first,
         table=start,
     )
-    units["health"][on:] = s.OFF
+    units["health"][on : cluster.pools[0].units] = s.OFF
     total = int(blocks.sum())
     return _entries(0, total), units, int(buckets.sum())
 

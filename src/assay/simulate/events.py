@@ -113,5 +113,6 @@ def finale(state: State) -> int:
         following = state.flight[slot].following
         conclude(state, -1, slot, UNSERVED, totals.now)
         slot = following
-    account(state, 0, totals.now)
+    for index in range(len(state.pools)):
+        account(state, index, 0, totals.now)
     return DONE

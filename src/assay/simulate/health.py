@@ -55,19 +55,20 @@ def stall(state: State, number: int, now: float, lasts: float) -> None:
     order(state.later_at, state.later_slot, totals.later)
 
 
-def account(state: State, change: int, now: float) -> None:
-    """Add up the time that units are paid for, and change their number."""
-    totals = state.totals[0]
-    totals.ready_seconds += totals.ready * (now - totals.ready_since)
-    totals.ready_since = now
-    totals.ready += change
+def account(state: State, index: int, change: int, now: float) -> None:
+    """Add up the time that units of a pool are paid for, and change their number."""
+    pool = state.pools[index]
+    pool.ready_seconds += pool.ready * (now - pool.ready_since)
+    pool.ready_since = now
+    pool.ready += change
+    state.totals[0].ready += change
 
 
 def rise(state: State, number: int, now: float) -> None:
     """Take a unit into service."""
     unit = state.units[number]
     if unit.health == OFF:
-        account(state, 1, now)
+        account(state, unit.pool, 1, now)
     unit.health = UP
     schedule(state, number, INFINITE)
     offer(state, number, backlog(state, number))
@@ -80,7 +81,7 @@ def fall(state: State, number: int, now: float) -> None:
     yields = state.pools[unit.pool].yields
     if unit.kind != IDLE:
         unit.busy += now - unit.began
-    account(state, -1, now)
+    account(state, unit.pool, -1, now)
     unit.health = OFF
     offer(state, number, INFINITE)
     while unit.count > 0:
@@ -158,7 +159,7 @@ def tick(state: State, now: float) -> None:
             ready += 1
         elif ready < wanted and unit.health == OFF:
             unit.health = STARTING
-            account(state, 1, now)
+            account(state, unit.pool, 1, now)
             schedule(state, number, now + setup.cold_start)
             ready += 1
     for back in range(size):
@@ -175,6 +176,6 @@ def stop(state: State, number: int, now: float) -> None:
     """Switch off a unit that has nothing left to do."""
     unit = state.units[number]
     unit.health = OFF
-    account(state, -1, now)
+    account(state, unit.pool, -1, now)
     forget(state, unit)
     schedule(state, number, INFINITE)

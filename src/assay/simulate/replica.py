@@ -187,17 +187,17 @@ def start(state: State, number: int, now: float) -> None:
 
 def complete(state: State, number: int, now: float) -> None:
     """End a unit's action: tokens are out, requests leave, the next action starts."""
-    unit, totals = state.units[number], state.totals[0]
-    kind = unit.kind
+    unit = state.units[number]
+    pool, kind = state.pools[unit.pool], unit.kind
     spent = now - unit.began
     unit.busy += spent
-    totals.batch_seconds += unit.count * spent
-    totals.context_seconds += unit.context * spent
+    pool.batch_seconds += unit.count * spent
+    pool.context_seconds += unit.context * spent
     if kind == PROMPT:
-        totals.prompt_busy += spent
-        totals.mixed_steps += 1
+        pool.prompt_busy += spent
+        pool.mixed_steps += 1
     else:
-        totals.decode_busy += spent
+        pool.decode_busy += spent
     if unit.count > 0:
         if unit.planned > 0:
             advance(state, number, spent)
@@ -220,7 +220,7 @@ def advance(state: State, number: int, spent: float) -> None:
     unit.used += grown
     unit.future -= grown
     unit.peak = max(unit.peak, unit.used)
-    state.totals[0].steps += taken
+    state.pools[unit.pool].steps += taken
     each = spent / taken
     if unit.stall > 0.0:
         gap(state.gaps, unit.stall + each, count)
@@ -266,6 +266,7 @@ def absorb(state: State, number: int, now: float) -> None:
         following = flight.following
         flight.left -= flight.chunk
         unit.queue -= flight.chunk
+        state.pools[unit.pool].computed += flight.chunk
         if flight.left > 0:
             flight.following = -1
             if unit.last >= 0:

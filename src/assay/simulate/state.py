@@ -50,7 +50,7 @@ class Setup:
             loaded unit.
         heap_size: places of a unit's heap.
         block_tokens: tokens of a prefix block, 0 = no prefix cache.
-        tries, retry_after: how often and after which time requests of a failed unit are sent again.
+        tries, retry_after: how often and after which s requests of a failed unit are sent again.
         most_waiting: waiting requests of a unit beyond which new ones are refused, 0 = never.
         over: what happens to requests whose TTFT would exceed `limit` s; `defer`: s they are put off.
         closed: users of a closed loop, 0 = arrivals as given. `think`: s until a user has asked again.
@@ -87,7 +87,7 @@ class Setup:
 
 @dataclass(slots=True)
 class Totals:
-    """What changes with every event: counters, the clock, sums over time.
+    """What changes with every event: counters and the clock.
 
     Attributes:
         coming: requests taken from the traffic at hand in order of arrival.
@@ -95,14 +95,11 @@ class Totals:
         fault, logged, samples: places in faults, log and timeline.
         turn, order: counters of the round robin and of admissions.
         pending, pending_tail: requests that no unit can take now.
-        in_flight, waiting, running, ready: slots taken, requests and units, now; `peak`: most requests.
-        events, steps, mixed_steps, preempted, retried, swapped: decode steps, steps with prompts ...
+        in_flight, waiting, running, ready: slots taken, requests, units now; `peak`, `events`: most, all.
         refused, deferred: requests refused and put off for their predicted TTFT; `stalled`: by a failed link.
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
         now, sample_at, sample_width, tick_at: s.
-        ready_seconds, ready_since: unit-seconds paid for.
-        batch_seconds, context_seconds, decode_busy, prompt_busy: integrals over the units' steps.
     """
 
     coming: int
@@ -121,8 +118,6 @@ class Totals:
     ready: int
     peak: int
     events: int
-    steps: int
-    mixed_steps: int
     preempted: int
     retried: int
     swapped: int
@@ -137,21 +132,16 @@ class Totals:
     sample_at: float
     sample_width: float
     tick_at: float
-    ready_seconds: float
-    ready_since: float
-    batch_seconds: float
-    context_seconds: float
-    decode_busy: float
-    prompt_busy: float
 
 
 @dataclass(slots=True)
 class PoolRow:
-    """Parameters of a pool: policy, memory, host, places of its tables (see `timetable`) and of its tree.
+    """A pool: policy, memory, host, places of its tables (see `timetable`) and of its tree; sums over time.
 
     `width` tokens a decoding sequence takes of the budget, `yields` those it gains; `room` tokens of cache a
     unit holds, `charge` those a sequence takes beyond its own; `tiers` tiers behind it, `swaps` whether
-    preempted requests go there.
+    preempted requests go there. `ready` units now, `ready_seconds` unit-seconds paid for; `steps`,
+    `mixed_steps`, `computed`: decode steps, steps with prompts, their tokens; integrals over steps.
     """
 
     role: int
@@ -174,6 +164,10 @@ class PoolRow:
     buckets: int
     tiers: int
     swaps: int
+    ready: int
+    steps: int
+    mixed_steps: int
+    computed: int
     yields: float
     room: float
     charge: float
@@ -183,6 +177,12 @@ class PoolRow:
     host_sequence: float
     link_latency: float
     link_token: float
+    ready_seconds: float
+    ready_since: float
+    batch_seconds: float
+    context_seconds: float
+    decode_busy: float
+    prompt_busy: float
 
 
 @dataclass(slots=True)
