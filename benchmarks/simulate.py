@@ -154,7 +154,7 @@ def commands() -> None:
     for count in ("10000", "100000"):
         child(*f"{one} {load} {count}".split())
     eight = load.replace("15", "120")
-    child(*f"{one} --replicas 8 {eight} 10000".split())
+    child(*f"{one} --replicas 8 {eight} 80000".split())
     if TRACE.exists():
         moon = "-m assay simulate llama-3.1-70b --on h200 --layout tp4 --replicas 8 --engine vllm --trace"
         child(*moon.split(), str(TRACE))

@@ -231,7 +231,9 @@ def test_energy_of_two_pools_counts_all_their_chips() -> None:
     figures = outcome(cluster, found, grid=grid("norway")).figures
     seconds = float(found.state.totals[0]["now"])
     assert figures["chip_hours"] == pytest.approx(3 * seconds / 3600)
-    assert figures["joules_per_request"] == pytest.approx(figures["watts_per_chip"] * 3 * seconds / 40)
+    assert figures["joules_per_request"] == pytest.approx(
+        float(figures["watts_per_chip"] or 0.0) * 3 * seconds / 40
+    )
     chip = front.copy.system.chip
     assert 0.1 * chip.tdp_watts < figures["watts_per_chip"] < chip.tdp_watts
     # 28 g a kWh
