@@ -60,20 +60,9 @@ def build(
     on = cluster.scaling.least if cluster.scaling else cluster.pools[0].units
     pools["ready"] = pools["units"]
     pools["ready"][0] = on
-    totals = forms.rows(
-        s.Totals,
-        1,
-        free=slots,
-        pending=-1,
-        ready=pools["ready"].sum(),
-        sample_width=_first_gap(first),
-        tick_at=setup["tick"],
-    )
     entries, units, buckets = _units(cluster, pools, on)
     tiers = _tiers(cluster, tables, units, block_tokens, distinct)
-    tiers["first"] = len(entries) + np.cumsum(tiers["frees"]) - tiers["frees"]
-    tiers["table"] = buckets + np.cumsum(tiers["buckets"]) - tiers["buckets"]
-    entries = np.concatenate([entries, _entries(len(entries), int(tiers["frees"].sum()))])
+    entries, buckets = _behind(tiers, entries, buckets)
     leaves = 1 << (cluster.units - 1).bit_length()
     until = np.full(leaves, np.inf)
     balance, weight = _trees(cluster, pools, on)
@@ -82,7 +71,7 @@ def build(
     known = 1 << (2 * len(entries)).bit_length() if block_tokens and cluster.router == "prefix" else 1
     fields: dict[str, Any] = {
         "setup": setup,
-        "totals": totals,
+        "totals": _totals(slots, int(pools["ready"].sum()), first, setup),
         "pools": pools,
         "units": units,
         "entries": entries,
@@ -98,7 +87,7 @@ def build(
         "heap": heap.copy(),
         "head": queues,
         "tail": queues.copy(),
-        "bucket": np.zeros(buckets + int(tiers["buckets"].sum()), dtype=np.int64),
+        "bucket": np.zeros(buckets, dtype=np.int64),
         "seen": np.full(known, -1),
         "owner": np.zeros(known, dtype=np.int64),
     }
@@ -118,6 +107,11 @@ def _empty(slots: int) -> dict[str, Any]:
         "ids": np.zeros(0, dtype=np.int64),
         "gaps": np.zeros(s.GAPS, dtype=np.int64),
     }
+
+
+def _totals(slots: int, ready: int, first: Requests, setup: NDArray[Any]) -> NDArray[Any]:
+    gap, tick = _first_gap(first), setup["tick"]
+    return forms.rows(s.Totals, 1, free=slots, pending=-1, ready=ready, sample_width=gap, tick_at=tick)
 
 
 def _first_gap(first: Requests) -> float:
@@ -249,6 +243,14 @@ def _tiers(
     made["oldest"] = made["newest"] = -1
     made["buckets"] = [1 << (2 * int(count)).bit_length() for count in made["frees"]]
     return made
+
+
+def _behind(tiers: NDArray[Any], entries: NDArray[Any], buckets: int) -> tuple[NDArray[Any], int]:
+    """Return all entries and the places of all hash tables, those of the tiers behind those of the units."""
+    tiers["first"] = len(entries) + np.cumsum(tiers["frees"]) - tiers["frees"]
+    tiers["table"] = buckets + np.cumsum(tiers["buckets"]) - tiers["buckets"]
+    added = _entries(len(entries), int(tiers["frees"].sum()))
+    return np.concatenate([entries, added]), buckets + int(tiers["buckets"].sum())
 
 
 def _faults(events: Sequence[Event]) -> NDArray[Any]:

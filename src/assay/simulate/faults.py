@@ -82,7 +82,7 @@ class Faults:
                 found.append(Event(at, unit, SLOW if factor else DOWN, factor or 1.0))
                 if np.isfinite(lasts):
                     found.append(Event(at + lasts, unit, RECOVER))
-        for at, replica, lasts in merged(cuts):
+        for at, replica, lasts in _merged(cuts):
             found += [
                 Event(at, unit, LINK, lasts) for unit in range(replica * stages, (replica + 1) * stages)
             ]
@@ -103,7 +103,7 @@ def drawn(
     return found
 
 
-def merged(cuts: Sequence[tuple[float, int, float]]) -> list[tuple[float, int, float]]:
+def _merged(cuts: Sequence[tuple[float, int, float]]) -> list[tuple[float, int, float]]:
     """Return the finite cuts with those of one link that overlap made one."""
     found: list[tuple[float, int, float]] = []
     for at, number, lasts in sorted((c for c in cuts if np.isfinite(c[2])), key=lambda c: (c[1], c[0])):
