@@ -20,7 +20,7 @@ from assay.plan import answer
 from assay.report.launch.setting import setting
 from assay.report.launch.support import Unsupported
 from assay.study.answer import Row
-from assay.study.question import Question
+from assay.study.question import Caches, Question
 
 KIMI = Question("kimi-k2", platforms=("gb200-nvl72",), isl=2048, osl=512, serving="afd", tpot=0.03)
 
@@ -123,6 +123,8 @@ def test_what_has_no_experts_or_no_attention_is_refused() -> None:
         answer(replace(KIMI, model="llama-3.3-70b"))
     with pytest.raises(BadInput, match="need attention and experts apart"):
         answer(replace(KIMI, serving="both", experts_platform="h200"))
+    with pytest.raises(BadInput, match="Prefix caches"):
+        answer(replace(KIMI, caches=Caches()))
     with pytest.raises(BadInput, match="Drafts"):
         answer(replace(KIMI, speculation="mtp"))
     assert "attention and experts apart" in answer(replace(KIMI, platforms=("cs3",))).refused[0].reason

@@ -51,13 +51,17 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     """Answer a question for one platform that decodes with attention and experts apart.
 
     Raises:
-        BadInput: a dense model, drafts, or a dataflow system.
+        BadInput: a dense model, drafts, or a prefix cache.
         DoesNotFit: no pair of layouts holds the model.
         NoEvidence: a fact that is needed is not published.
     """
     if question.speculation == "mtp":
         raise BadInput(
             "Drafts with attention and experts apart are not modelled.", "Leave --speculation out."
+        )
+    if question.caches is not None:
+        raise BadInput(
+            "Prefix caches with attention and experts apart are not modelled.", "State --cached instead."
         )
     other = facts.system(question.experts_platform or system.id)
     if other.id != system.id:
