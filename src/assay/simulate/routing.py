@@ -5,10 +5,10 @@ from __future__ import annotations
 from assay.simulate.intake import conclude, postpone
 from assay.simulate.replica import enter, forecast
 from assay.simulate.state import (
+    DECODE,
     INFINITE,
     PREFILL,
     PREFIX,
-    PROMPT,
     REJECT,
     REJECTED,
     ROUND_ROBIN,
@@ -56,7 +56,7 @@ def late(state: State, number: int, slot: int, now: float) -> bool:
     flight, setup, totals = state.flight[slot], state.setup[0], state.totals[0]
     unit = state.units[number]
     predicted = forecast(state, number, flight.left)
-    if unit.kind == PROMPT or unit.waiting > 0:
+    if unit.kind == DECODE and unit.waiting > 0:  # for want of room, until somebody leaves
         predicted += max(state.until[number] - now, 0.0)
     if setup.over == REJECT:
         if now - flight.arrival + predicted <= setup.limit:
