@@ -1,4 +1,4 @@
-"""Published pairs of one pool that differ in one mechanism: the right way, and within a quarter of the ratio."""
+"""Published pairs of one pool that differ in one mechanism: the right way, within a quarter of the ratio."""
 
 from __future__ import annotations
 
