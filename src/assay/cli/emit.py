@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from assay.cli.flags import Count, Facts, Lengths, Name, Rate
-from assay.cli.question import ask, one_load
+from assay.cli.question import ask
 from assay.errors import BadInput
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
         out: folder to write the files into, instead of standard output.
         json: write the files as JSON.
     """
-    one_load(rate, concurrency)
+    if rate is not None and concurrency is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     if out and json:
         raise BadInput("--out and --json both say where the files go.", "Give one of them.")
     known_target(target)

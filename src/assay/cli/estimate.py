@@ -7,7 +7,8 @@ from typing import Literal
 from assay.cli.emit import check_emit, show
 from assay.cli.flags import Count, Facts, Lengths, Name, Rate
 from assay.cli.plan import write
-from assay.cli.question import ask, one_load
+from assay.cli.question import ask
+from assay.errors import BadInput
 from assay.plan import estimate as predict
 
 _USUAL = Lengths()
@@ -59,7 +60,8 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         emit: also write what runs it, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
     check_emit(emit, json=json, csv=csv)
-    one_load(rate, concurrency)
+    if rate is not None and concurrency is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
         model,
         lengths,

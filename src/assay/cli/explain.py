@@ -6,7 +6,8 @@ import sys
 from typing import Literal
 
 from assay.cli.flags import Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
-from assay.cli.question import ask, one_load
+from assay.cli.question import ask
+from assay.errors import BadInput
 from assay.plan.why import Why, why
 
 _USUAL = Lengths()
@@ -50,7 +51,8 @@ def explain(  # noqa: PLR0913 - one argument a flag
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         json: write the answer as JSON, with the reasons under `why`.
     """
-    one_load(rate, concurrency)
+    if rate is not None and concurrency is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
         model,
         lengths,

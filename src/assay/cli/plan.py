@@ -9,7 +9,7 @@ from typing import Literal
 from assay.cli.emit import check_emit, show
 from assay.cli.flags import Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
 from assay.cli.progress import progress
-from assay.cli.question import ask, one_load
+from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
 from assay.plan import answer
 from assay.plan.evidence import cited
@@ -69,7 +69,8 @@ def plan(  # noqa: PLR0913 - one argument a flag
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
     check_emit(emit, json=json, csv=csv)
-    one_load(rate, concurrency)
+    if rate is not None and concurrency is not None:
+        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
     question = ask(
         model,
         lengths,
@@ -89,7 +90,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)
-    write(found, json=json, csv=csv, evidence=evidence)
+    write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence)
     if found.best() is None:
         raise NotMet(shortfall(found))
     if emit:
@@ -99,7 +100,6 @@ def plan(  # noqa: PLR0913 - one argument a flag
 
 def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan", evidence: bool = False) -> None:
     """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate), and its evidence."""
-    found = cited(found) if evidence else found
     from assay.report.export import write_csv, write_json
 
     if csv == "-" and json:

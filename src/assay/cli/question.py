@@ -19,16 +19,6 @@ from assay.workload.slo import default_slo
 KV = ("bf16", "fp8")
 
 
-def one_load(rate: float | None, concurrency: int | None) -> None:
-    """Refuse two statements of the load.
-
-    Raises:
-        BadInput: both are given.
-    """
-    if rate is not None and concurrency is not None:
-        raise BadInput("--rate and --concurrency both state the load.", "Give one of them.")
-
-
 def ask(
     name: str,
     lengths: Lengths,
