@@ -91,20 +91,11 @@ def plan(  # noqa: PLR0913 - one argument a flag
     with progress() as report:
         found = answer(question, facts=facts, progress=report)
     write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence)
-    finish(found, emit, facts)
-    return 0
-
-
-def finish(found: Answer, target: str | None, facts: Facts) -> None:
-    """Say that nothing meets the limits, or write what runs the best row where a target is given.
-
-    Raises:
-        NotMet: no row meets the limits.
-    """
     if found.best() is None:
         raise NotMet(shortfall(found))
-    if target:
-        show(found, target, facts=facts)
+    if emit:
+        show(found, emit, facts=facts)
+    return 0
 
 
 def write(found: Answer, *, json: bool, csv: str | None, page: str = "plan", evidence: bool = False) -> None:
