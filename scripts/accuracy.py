@@ -65,17 +65,22 @@ def unseen(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def proof_sections(folder: Path) -> str:
+def proof_sections(folder: Path, *, left_out: bool) -> str:
     """Return what stands beside the plain errors: planned deployments, ratios, pairs of conditions."""
     records = read_all(list(files(folder).values()))
-    plain, fitted = validate(records, predictor(residual=False)), validate(records, predictor())
-    unseen_chip = validate_left_out(records, predictor(residual=False), "accelerator")
+    views = {
+        "physics alone": validate(records, predictor(residual=False)),
+        "fitted": validate(records, predictor()),
+    }
+    if left_out:
+        unseen_chip = validate_left_out(records, predictor(residual=False), "accelerator")
+        views = {"unseen chip": unseen_chip, **views}
     parts = ["", "## Planned deployments", "", _PLANNED, ""]
-    for words, item in (("unseen chip", unseen_chip), ("physics alone", plain), ("fitted", fitted)):
+    for words, item in views.items():
         chosen = item.where(planned(records))
         parts += [f"### {words}", "", proof.planned_section(by_chip(chosen), ratios(item, "deepseek-r1")), ""]
     parts += ["## Pairs that differ in one condition", "", _PAIRS, ""]
-    for words, item in (("unseen chip", unseen_chip), ("physics alone", plain), ("fitted", fitted)):
+    for words, item in views.items():
         parts += [f"### Pairs: {words}", "", proof.pairs_section(summary(pairs(item))), ""]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -120,7 +125,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         folder = Path(folders[0])
-        write(results(folder), unseen(folder) if "--left-out" in arguments else {}, proof_sections(folder))
+        left_out = "--left-out" in arguments
+        more = proof_sections(folder, left_out=left_out)
+        write(results(folder), unseen(folder) if left_out else {}, more)
     except AssayError as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return error.exit_code

@@ -63,7 +63,8 @@ def questions(files: Sequence[str]) -> Iterator[dict[str, Any]]:
     random.Random(SEED).shuffle(places)  # noqa: S311 - a sample, not a secret
     for place in places:
         row = records.rows[place]
-        asked, why = [], row.problem
+        asked: list[dict[str, Any]] = []
+        why = row.problem
         if row.setting is not None:
             chip = catalogue().system(row.setting.system).chip.id
             asked, why = ask(row.setting, row.conditions, chip, catalogue().model(row.setting.model).hf_id)

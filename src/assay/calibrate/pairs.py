@@ -1,4 +1,4 @@
-"""Pairs of measured points that differ in one condition: does the prediction move the right way, and as far?
+"""Pairs of measured points that differ in one condition: is the change predicted the right way, and as far.
 
 Pairs are found in the records themselves: same publisher, date, chip, model, engine, lengths and load, all
 but one condition equal. Several rows of one side count as their median. A measured change smaller than

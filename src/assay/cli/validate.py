@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from assay.cli.flags import Facts, Name
 from assay.errors import BadInput
+
+if TYPE_CHECKING:
+    from assay.calibrate.validate import Validation
 
 Key = Literal["accelerator", "model", "engine", "source", "regime"]
 
@@ -54,19 +57,10 @@ def validate(  # noqa: PLR0913 - one argument a flag
         kv: KV cache format, where the files do not say.
         facts: folder of your own chips, systems, models; may be repeated.
     """
-    from assay.calibrate import planned as planning
     from assay.calibrate.leave_out import validate_left_out
-    from assay.calibrate.pairs import pairs as matched
-    from assay.calibrate.pairs import summary
-    from assay.calibrate.validate import METRICS
     from assay.calibrate.validate import validate as compare
     from assay.cli.measured import predictor, stated, use
     from assay.measure.read import read_all
-    from assay.report import proof
-    from assay.report.export import write_json
-    from assay.report.scoreboard import html as write_html
-    from assay.report.scoreboard import page
-    from assay.report.terminal import put
 
     if not files:
         raise BadInput("No file to validate.", "`assay validate FILE...`")
@@ -76,24 +70,37 @@ def validate(  # noqa: PLR0913 - one argument a flag
         found = validate_left_out(records, predictor(residual=False), leave_out, count=folds)
     else:
         found = compare(records, predictor())
+    write(found, by, planned=planned, pairs=pairs, html=html, json=json)
+    return 0
+
+
+def write(
+    found: Validation, by: tuple[Key, ...], *, planned: bool, pairs: bool, html: Path | None, json: bool
+) -> None:
+    """Print a validation, as JSON or as tables, with the planned points and the pairs where asked."""
+    from assay.calibrate import pairs as pairing
+    from assay.calibrate import planned as planning
+    from assay.calibrate.validate import METRICS
+    from assay.report import proof
+    from assay.report.export import write_json
+    from assay.report.scoreboard import html as write_html
+    from assay.report.scoreboard import page
+    from assay.report.terminal import put
+
     ratios = planning.ratios(found) if planned else []
-    compared = summary(matched(found)) if pairs else []
+    compared = pairing.summary(pairing.pairs(found)) if pairs else []
     if planned:
         found = found.where(planning.planned(found.records))
     result = found.json(by)
     if html is not None:
-        drawn = {metric: found.scores[metric].pairs() for metric in METRICS}
-        html.write_text(write_html(result, drawn, "assay validate"), encoding="utf-8")
-    if planned:
-        result["ratios"] = [asdict(item) for item in ratios]
-    if pairs:
-        result["pairs"] = compared
+        points = {metric: found.scores[metric].pairs() for metric in METRICS}
+        html.write_text(write_html(result, points, "assay validate"), encoding="utf-8")
     if json:
-        write_json(result, sys.stdout)
-        return 0
+        more = {"ratios": [asdict(item) for item in ratios]} if planned else {}
+        write_json(result | more | ({"pairs": compared} if pairs else {}), sys.stdout)
+        return
     put(page(result))
     if planned:
         put(proof.planned_page(planning.by_chip(found), ratios))
     if pairs:
         put(proof.pairs_page(compared))
-    return 0

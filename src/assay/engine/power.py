@@ -33,12 +33,12 @@ def replica_watts(outcome: Outcome, system: System) -> Estimate | None:
     return _watts(system, busy)
 
 
-def pool_watts(spent: Breakdown, each: Floats, outcome: Outcome, system: System) -> Estimate | None:
-    """Return the board power of a chip that does the work of `spent` once every `each` seconds, W (L, n)."""
-    return _watts(system, [np.minimum(item, 1.0) for item in activity(spent, each, outcome, system)])
+def pool_watts(spent: Breakdown, period: Floats, outcome: Outcome, system: System) -> Estimate | None:
+    """Return the board power of a chip that does `spent` once every `period` seconds, W (L, n)."""
+    return _watts(system, [np.minimum(item, 1.0) for item in activity(spent, period, outcome, system)])
 
 
-def activity(spent: Breakdown, each: Floats, outcome: Outcome, system: System) -> list[Floats]:
+def activity(spent: Breakdown, period: Floats, outcome: Outcome, system: System) -> list[Floats]:
     """Return what a chip does over its peaks of arithmetic, memory and links, (L, n) each.
 
     FLOPs of different formats share one activity figure: time at peak of the fastest format in use.
@@ -47,7 +47,7 @@ def activity(spent: Breakdown, each: Floats, outcome: Outcome, system: System) -
     scales = (peak, system.chip.memory_bandwidth, system.link_bandwidth)
     work = (spent.flops, spent.moved, spent.sent)
     return [
-        amount / each / scale if scale else np.zeros_like(amount / each)
+        amount / period / scale if scale else np.zeros_like(amount / period)
         for amount, scale in zip(work, scales, strict=True)
     ]
 

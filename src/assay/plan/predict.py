@@ -191,7 +191,7 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
     parts = {name: array[chosen, pick] for name, array in terms(outcome).items()}
     board = replica_watts(outcome, system)
     spent = None if board is None else board.apply(lambda number: np.asarray(number)[chosen, pick])
-    values["joules"], least["joules"] = joules(spent, values["throughput"], least["throughput"])
+    values["joules"], least["joules"] = _joules(spent, values["throughput"], least["throughput"])
     for array in (*values.values(), *least.values()):
         array[~fits] = np.nan
     return values, least, parts, ["" if ok else "does not fit" for ok in fits]
@@ -263,7 +263,7 @@ def _split(prepared: Model, system: System, setting: Setting, points: Conditions
     single = replace(outcome, state=replace(state, batch=state.batch / many))
     parts = {name: array[0] for name, array in terms(single).items()}
     spent = _pools_watts(side["prefill"], single, system, setting)
-    values["joules"], least["joules"] = joules(spent, values["throughput"], least["throughput"])
+    values["joules"], least["joules"] = _joules(spent, values["throughput"], least["throughput"])
     for array in (*values.values(), *least.values()):
         array[~fits] = np.nan
     return values, least, parts, ["" if ok else "does not fit" for ok in fits]
@@ -293,7 +293,7 @@ def _pools_watts(prefill: Outcome, decode: Outcome, system: System, setting: Set
     return Estimate(value, low, high, floor, last.basis)
 
 
-def joules(board: Estimate | None, rate: Floats, fastest: Floats) -> tuple[Floats, Floats]:
+def _joules(board: Estimate | None, rate: Floats, fastest: Floats) -> tuple[Floats, Floats]:
     """Return board energy per token and its floor, J: power of a chip over its tokens/s; NaN if unpublished.
 
     Args:
