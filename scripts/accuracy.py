@@ -20,11 +20,13 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from assay.calibrate.holdout import WORDS  # noqa: E402 - the checkout's own package
 from assay.calibrate.leave_out import validate_left_out  # noqa: E402
+from assay.calibrate.pairs import pairs, summary  # noqa: E402
+from assay.calibrate.planned import by_chip, planned, ratios  # noqa: E402
 from assay.calibrate.validate import validate  # noqa: E402
 from assay.cli.measured import predictor  # noqa: E402
 from assay.errors import AssayError, BadInput  # noqa: E402
 from assay.measure.read import read, read_all  # noqa: E402
-from assay.report import scoreboard  # noqa: E402
+from assay.report import proof, scoreboard  # noqa: E402
 
 SETS = ("serving", "inferencex", "mlperf")
 RATCHET = ROOT / "src" / "assay" / "catalogue" / "data" / "calibrations" / "accuracy.yaml"
@@ -63,9 +65,34 @@ def unseen(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def write(found: Mapping[str, Mapping[str, Any]], questions: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write page, README table and ratchet."""
-    PAGE.write_text(scoreboard.accuracy_page(found, questions), encoding="utf-8")
+def proof_sections(folder: Path) -> str:
+    """Return what stands beside the plain errors: planned deployments, ratios, pairs of conditions."""
+    records = read_all(list(files(folder).values()))
+    plain, fitted = validate(records, predictor(residual=False)), validate(records, predictor())
+    unseen_chip = validate_left_out(records, predictor(residual=False), "accelerator")
+    parts = ["", "## Planned deployments", "", _PLANNED, ""]
+    for words, item in (("unseen chip", unseen_chip), ("physics alone", plain), ("fitted", fitted)):
+        chosen = item.where(planned(records))
+        parts += [f"### {words}", "", proof.planned_section(by_chip(chosen), ratios(item, "deepseek-r1")), ""]
+    parts += ["## Pairs that differ in one condition", "", _PAIRS, ""]
+    for words, item in (("unseen chip", unseen_chip), ("physics alone", plain), ("fitted", fitted)):
+        parts += [f"### Pairs: {words}", "", proof.pairs_section(summary(pairs(item))), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+_PLANNED = """\
+MLPerf Offline and Server, closed and comparable, of deployments whose layout nobody published: the best one
+on those chips is planned (`assay validate FILE --planned`). Accelerators with five points or more."""
+_PAIRS = """\
+Points of one publisher, date, chip, model and load that differ in one condition, and whether the prediction
+moves the right way and as far (`assay validate FILE --pairs`). A change below 5 % has no direction."""
+
+
+def write(
+    found: Mapping[str, Mapping[str, Any]], questions: Mapping[str, Mapping[str, Any]], more: str
+) -> None:
+    """Write page with `more` at its end, README table and ratchet."""
+    PAGE.write_text(scoreboard.accuracy_page(found, questions) + more, encoding="utf-8")
     readme = ROOT / "README.md"
     if questions:
         text = scoreboard.readme(readme.read_text(encoding="utf-8"), scoreboard.question_table(questions))
@@ -93,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         folder = Path(folders[0])
-        write(results(folder), unseen(folder) if "--left-out" in arguments else {})
+        write(results(folder), unseen(folder) if "--left-out" in arguments else {}, proof_sections(folder))
     except AssayError as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return error.exit_code

@@ -12,10 +12,11 @@ import pytest
 
 from assay.catalogue.load import catalogue
 from assay.claims.check import Assessment, assess, assess_all
-from assay.claims.claim import Claim, find, read
+from assay.claims.claim import Claim
 from assay.claims.factor import Bench
 from assay.claims.fronts import Side, points
-from assay.claims.ledger import RESOURCES, hybrid
+from assay.claims.hybrid import OF_PIPELINE, RESOURCES, hybrid, pipeline
+from assay.claims.reading import find, read
 from assay.claims.verdict import FAILS, HOLDS, ONLY_IF, UNTESTED, WORDS_OF_VERDICT
 from assay.engine.models import model
 from assay.errors import BadInput
@@ -110,7 +111,7 @@ def test_a_price_of_the_user_changes_a_factor_per_dollar(bench: Bench, overlay: 
 
 def test_every_claim_of_ours_gets_a_verdict(bench: Bench) -> None:
     """All kinds, without the ledgers, as the table does."""
-    from assay.claims.claim import claims
+    from assay.claims.reading import claims
 
     found = assess_all(claims(bench.facts).values(), bench)
     assert {item.verdict.word for item in found} == set(WORDS_OF_VERDICT)
@@ -133,7 +134,7 @@ def test_every_claim_of_ours_gets_a_verdict(bench: Bench) -> None:
 
 
 def test_an_unknown_name_is_told_with_claim_and_file(bench: Bench) -> None:
-    with pytest.raises(BadInput, match=r"x\.yaml: small: No system 'h2000'"):
+    with pytest.raises(BadInput, match=r"x\.yaml: small: subject: No system 'h2000'"):
         assess(small(subject="h2000"), bench)
 
 
@@ -153,7 +154,7 @@ def split(bench: Bench) -> Assessment:
 def test_the_ledger_sums_to_the_factor(split: Assessment) -> None:
     book = split.ledger
     assert book is not None
-    assert {entry.resource for entry in book.entries} >= {*RESOURCES, "together", "price"}
+    assert {entry.resource for entry in book.entries} >= {*RESOURCES, "together", "price", "software age"}
     assert math.prod(entry.factor for entry in book.entries) == pytest.approx(book.total, rel=1e-6)
     assert sum(entry.share for entry in book.entries) == pytest.approx(1.0)
 
@@ -169,6 +170,49 @@ def test_all_resources_make_the_baseline_the_subject(bench: Bench) -> None:
     part = hybrid(mine, theirs, ("memory bandwidth",))
     assert part.chip.memory_bandwidth == mine.chip.memory_bandwidth
     assert part.chip.memory_bytes == theirs.chip.memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("subject", "baseline", "model"),
+    [
+        ("groqrack-v1", "h200", "llama-3.1-8b"),  # the pipeline is the subject
+        ("h200", "groqrack-v1", "llama-3.1-8b"),  # and the baseline
+        ("groq3-lpx-rack", "groqrack-v1", "llama-3.1-8b"),  # both are pipelines
+    ],
+)
+def test_a_pipeline_of_sram_chips_has_a_ledger(bench: Bench, subject: str, baseline: str, model: str) -> None:
+    stated = {"model": model, "lengths": "1024/1024", "deployment": "best", "interactivity": [50, 100]}
+    found = assess(small(subject=subject, baseline=baseline, stated=stated), bench)
+    book = found.ledger
+    assert book is not None
+    parts = {entry.resource: entry.factor for entry in book.entries}
+    assert set(parts) >= {*OF_PIPELINE, "way of running"}
+    assert math.prod(parts.values()) == pytest.approx(book.total, rel=1e-6)
+    if subject == "groqrack-v1":  # 230 MB a chip against 141 GB
+        assert parts["capacity"] < 1.0
+    if subject == "h200":
+        assert parts["capacity"] > 1.0
+    assert all(entry.note for entry in book.entries if entry.resource in ("capacity", "way of running"))
+
+
+def test_a_speed_is_split_between_the_fastest_users(bench: Bench) -> None:
+    stated = {"model": "llama-3.1-8b", "lengths": "1024/1024", "deployment": "best", "interactivity": [10]}
+    change = {"subject": "b200", "baseline": "h100", "metric": "interactivity", "denominator": "user"}
+    book = assess(small(stated=stated, **change), bench).ledger
+    assert book is not None and "fastest user" in book.where
+    assert math.prod(entry.factor for entry in book.entries) == pytest.approx(book.total, rel=1e-6)
+    assert 1.0 < book.total < 5.0
+
+
+def test_a_pipeline_takes_over_named_resources_only(bench: Bench) -> None:
+    mine, theirs = bench.facts.system("groqrack-v1"), bench.facts.system("h200")
+    part = pipeline(mine, theirs, ("capacity",))
+    assert part.chip.memory_bytes == theirs.chip.memory_bytes
+    assert part.chip.memory_bandwidth == mine.chip.memory_bandwidth
+    whole = pipeline(mine, theirs, OF_PIPELINE)
+    assert whole.chip.kind == "dataflow" and whole.max_chips == mine.max_chips
+    assert whole.link_bandwidth == theirs.link_bandwidth
+    assert whole.chip.peak_flops["int8"] == theirs.chip.peak_flops["int8"]
 
 
 def test_precision_alone_keeps_the_subjects_ratio_of_formats(bench: Bench) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from assay.catalogue.load import catalogue
 from assay.claims.arithmetic import where
-from assay.claims.claim import claims, find, load, read
+from assay.claims.check import assess
+from assay.claims.factor import Bench
+from assay.claims.reading import claims, find, load, read
 from assay.errors import BadFact, BadInput, UnknownName
 
 PEAK: dict[str, Any] = {
@@ -89,6 +91,21 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"stated": []}, "source"),
         ({"open": ["weather"]}, "open: 'weather' is no condition"),
         ({"bound": "roughly"}, "bound: 'roughly'"),
+        ({"factor": float("nan")}, "factor: nan"),
+        ({"when": "2026-13-45"}, "when: '2026-13-45' is no date"),
+        ({"when": "2026 to 2020"}, "when: '2026 to 2020' ends before it starts"),
+        ({"text": ["a"]}, r"text: \['a'\] is no text"),
+        ({"text": "red \x1b[31m"}, "text: holds the character"),
+        ({"about": {"a": 1}}, "about: .* is no text"),
+        ({"against": ["b200-sxm"]}, "against: is the subject itself"),
+        ({"stated": {"lengths": "1024/1024"}}, "stated: contradicts kind peak"),
+        ({"tested": {"lengths": "1024/1024"}}, "tested: contradicts kind peak"),
+        ({"open": ["software", "software"]}, "open: software is given twice"),
+        (
+            {"beside": [{"name": "x", "expression": "1", "dimension": "colour"}]},
+            r"beside\[1\].dimension: 'colour'",
+        ),
+        ({"beside": [{"name": "x", "expression": "1", "equals": float("nan")}]}, r"beside\[1\].equals: nan"),
     ],
 )
 def test_a_wrong_peak_is_refused_by_field(change: dict[str, Any], says: str) -> None:
@@ -116,6 +133,11 @@ def test_a_wrong_peak_is_refused_by_field(change: dict[str, Any], says: str) -> 
         ({"stated": {"model": "qwen3-8b", "interactivity": [-5]}}, "stated.interactivity: -5"),
         ({"stated": {"model": "qwen3-8b", "interactivity": []}}, "stated.interactivity: is empty"),
         ({"stated": {"model": "qwen3-8b", "weights": "fp8"}}, "stated.weights: is no mapping"),
+        ({"stated": {"model": "qwen3-8b", "weights": {}}}, "stated.weights: is no mapping"),
+        ({"stated": {"model": "qwen3-8b", "weights": {"subject": None}}}, "stated.weights.subject: None"),
+        ({"stated": {"model": "qwen3-8b", "weights": {"subject": "fp3"}}}, "stated.weights.subject: 'fp3'"),
+        ({"stated": {"model": None}}, "stated.model: None is no text"),
+        ({"stated": {"model": "qwen3-8b", "chips": 0.5}}, "stated.chips: 0.5 is no whole number"),
         ({"stated": {"model": "qwen3-8b", "deployment": "worst"}}, "stated.deployment: 'worst'"),
         ({"stated": {"model": "qwen3-8b", "mood": "good"}}, "stated.mood: is no field"),
         ({"stated": "all"}, "stated: is no mapping"),
@@ -137,6 +159,29 @@ def test_files_that_are_no_claims(tmp_path: Path) -> None:
         read({"claims": [PEAK, PEAK]}, "x.yaml")
     with pytest.raises(BadFact, match="cannot be read"):
         load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("entry", "change", "says"),
+    [
+        (PEAK, {"subject": "b2000"}, "mine: subject: No chip 'b2000'"),
+        (PEAK, {"against": ["h1000"]}, "mine: against: No chip 'h1000'"),
+        (PEAK, {"baseline": "b200"}, "mine: baseline: b200 is the subject itself"),
+        (PEAK, {"resource": "bandwith"}, "mine: resource: 'bandwith' is no figure"),
+        (SPEED, {"against": ["hgx-h200-8"]}, "mine: against: hgx-h200-8 is the subject itself"),
+        (SPEED, {"baseline": "hgx-h1000"}, "mine: baseline: No system"),
+        (SPEED, {"stated": {"model": "qwen33"}}, "mine: stated.model: No model 'qwen33'"),
+        (PEAK, {"beside": [{"name": "n", "expression": "chip(nope).fp8"}]}, r"beside\[1\] \(n\): No chip"),
+        (PEAK, {"beside": [{"name": "n", "expression": "1", "equals": "log(0)"}]}, "has no finite value"),
+        (PEAK, {"beside": [{"name": "n", "expression": "9**9**9**9"}]}, "has no finite value"),
+    ],
+)
+def test_what_the_catalogue_does_not_know_is_refused_by_field(
+    entry: dict[str, Any], change: dict[str, Any], says: str
+) -> None:
+    (claim,) = read(entry | change, "x.yaml")
+    with pytest.raises(BadInput, match=says):
+        assess(claim, Bench(catalogue()))
 
 
 def test_ours_are_read_and_their_sources_resolve() -> None:

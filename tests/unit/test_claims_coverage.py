@@ -9,7 +9,8 @@ from datetime import date
 import pytest
 
 from assay.catalogue.load import catalogue
-from assay.claims.coverage import CANNOT, MEASURED, PREDICTED, Cell, cells, locks, planned
+from assay.claims.coverage import Cell, cells, locks, planned
+from assay.claims.engines import CANNOT, MEASURED, PREDICTED, RUNS, UNKNOWN, Served, days
 from assay.study.answer import Answer, Refusal, Row
 from assay.study.question import Question
 
@@ -17,7 +18,7 @@ from assay.study.question import Question
 def test_counts_of_measurements_are_shown_with_dates_and_engines() -> None:
     (cell,) = cells(["deepseek-r1"], ["hgx-h200-8"], catalogue())
     assert cell.state == MEASURED
-    assert cell.points == sum((cell.engines or {}).values()) > 100
+    assert cell.points == sum(cell.engines.values()) > 100
     assert cell.newest.startswith("2026")
     assert cell.days is None or cell.days >= 0
 
@@ -31,6 +32,35 @@ def test_what_was_not_measured_is_predicted_or_cannot() -> None:
     assert found["rtx-4090-8"].state == CANNOT
     assert "weights take" in found["rtx-4090-8"].reason
     assert "nobody has published" in found["tpu-8i-pod"].reason
+
+
+def test_each_engine_is_measured_published_predicted_refused_or_unknown() -> None:
+    names = ("gb200-nvl72", "mi325x-8", "mi355x-8", "groqrack-v1", "cloudmatrix384")
+    found = {cell.system: cell for cell in cells(["kimi-k2.5"], names, catalogue())}
+    of = {name: {item.engine: item for item in cell.served} for name, cell in found.items()}
+    vllm, trtllm = of["gb200-nvl72"]["vllm"], of["gb200-nvl72"]["trtllm"]
+    assert (vllm.state, trtllm.state) == (MEASURED, RUNS)
+    assert vllm.points > 0
+    assert trtllm.source
+    # a recipe names the chip: it runs, though nobody measured it
+    published = of["mi325x-8"]["vllm"]
+    assert (published.state, published.since, found["mi325x-8"].state) == (RUNS, "0.19.1", RUNS)
+    assert of["mi355x-8"]["trtllm"].state == CANNOT  # an engine of another maker
+    assert of["mi355x-8"]["trtllm"].note
+    assert of["mi355x-8"]["sglang"].state == PREDICTED
+    assert of["groqrack-v1"]["vllm"].state == CANNOT
+    assert {item.state for item in of["cloudmatrix384"].values()} <= {PREDICTED, UNKNOWN, CANNOT}
+    for cell in found.values():
+        for item in cell.served:
+            assert item.source or item.points or item.note, (cell.system, item.engine)
+            assert item.json()["state"] == item.state
+
+
+def test_days_from_release_need_exact_dates_in_order() -> None:
+    assert days("2026-01-27", "2026-04-06") == 69
+    assert days("2026-01", "2026-04-06") is None
+    assert days("2026-04-06", "2026-01-27") is None
+    assert Served("vllm", MEASURED, newest="2026-11-20").age(date(2026, 11, 24)) == 4
 
 
 def test_age_needs_an_exact_date() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.claims.claim import Check, Claim, read
+from assay.claims.claim import Check, Claim
 from assay.claims.denominator import Unit
 from assay.claims.evidence import Measured
 from assay.claims.factor import Grid, Row, Variant, spread
 from assay.claims.quantity import Quantity
+from assay.claims.reading import read
 from assay.claims.verdict import FAILS, HOLDS, ONLY_IF, UNTESTED, compare, judge, regions, times
 
 SPEEDS = [10.0, 20.0, 40.0]

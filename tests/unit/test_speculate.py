@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.catalogue.load import catalogue
+from assay.cli import run
 from assay.engine.breakdown import breakdown
 from assay.engine.models import model
 from assay.engine.overheads import engine
@@ -19,13 +21,14 @@ from assay.engine.speculation import (
     acceptance_by_position,
     acceptance_range,
     draft_counts,
+    published_acceptance,
     speculation,
     usual_yield,
 )
 from assay.engine.split import decode_seconds
 from assay.engine.step import Batch, Step, Workload, seconds
 from assay.llm.layout import Layout
-from assay.plan import answer
+from assay.plan import answer, estimate
 from assay.plan.predict import skew
 from assay.plan.speculate import fitted_acceptance, label, options
 from assay.study.question import Question
@@ -148,3 +151,73 @@ def test_a_number_of_drafts_that_is_not_published_is_the_better_one() -> None:
 def test_speculation_knows_whether_it_drafts() -> None:
     assert Speculation(3, np.ones(1), 3).active
     assert not Speculation(0, np.ones(1), 0).active
+
+
+def test_published_acceptances_fall_with_the_position_and_have_a_source() -> None:
+    rows = catalogue().table("engines/acceptance")["rows"]
+    for row in rows:
+        shares = row["by_position"]
+        assert all(0 < share <= 1 for share in shares)
+        assert shares == sorted(shares, reverse=True), row
+        assert {"model", "method", "source", "date", "basis", "note"} <= set(row)
+    found = {share for row in published_acceptance("deepseek-v3") for share in row["by_position"]}
+    assert found == {0.85, 0.9}  # arXiv 2412.19437, section 5.4.3
+    assert not published_acceptance("llama-3.1-8b")
+
+
+def test_the_usual_acceptance_is_within_what_runs_publish() -> None:
+    for name in ("deepseek-v4-pro", "gpt-oss-120b"):
+        one = [row["by_position"][0] for row in published_acceptance(name)]
+        assert min(one) - 0.1 <= acceptance_by_position(1, name)[0] <= max(one) + 0.1
+
+
+def test_stated_acceptance_decides_drafts_and_yield() -> None:
+    own, _ = model("deepseek-r1")
+    (only,) = options("mtp", own, (0.9, 0.5))
+    assert only is not None
+    assert (only.drafts, float(only.yields[0])) == (2, pytest.approx(1 + 0.9 + 0.45))
+    assert options("auto", own, (0.9,))[0] is None
+    assert options("none", own, (0.9,)) == (None,)
+
+
+def drafted(name: str, users: int, **given: object) -> dict[str, Any]:
+    question = Question(name, concurrency=users, speculation="mtp", **given)  # type: ignore[arg-type]
+    return dict(estimate(question, "h200", "tp8").rows[0].drafting)
+
+
+def test_an_estimate_says_what_drafts_cost_and_give() -> None:
+    made = drafted("deepseek-r1", 32)
+    assert made["method"] == "MTP3"
+    assert made["yields_range"][0] < made["yields"] < made["yields_range"][1]
+    parts = made["plain_step_s"] + made["draft_s"] + made["verify_s"]
+    assert parts == pytest.approx(made["step_s"])
+    assert made["gain"] == pytest.approx(made["yields"] * made["plain_step_s"] / made["step_s"])
+    assert made["draft_s"] > 0
+    assert made["state_copy_bytes"] == 0
+    gains = [point["gain"] for point in made["by_batch"]]
+    assert gains[0] > 1.3
+    assert gains[-1] < max(gains)
+    assert made["published"] == []
+
+
+def test_nothing_is_gained_from_some_batch_on() -> None:
+    made = drafted("llama-3.3-70b", 8)
+    assert made["no_gain_from"] is not None
+    assert all((point["gain"] > 1) == (point["batch"] < made["no_gain_from"]) for point in made["by_batch"])
+
+
+def test_states_are_copied_for_every_draft_of_every_sequence() -> None:
+    one, two = (drafted("qwen3.5-27b", 16, acceptance=chances) for chances in ((0.8,), (0.8, 0.8)))
+    assert one["state_copy_bytes"] > 0
+    assert two["state_copy_bytes"] == pytest.approx(2 * one["state_copy_bytes"], rel=0.2)
+    assert one["yields_range"] is None
+
+
+def test_the_page_shows_the_gain(capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["estimate", "deepseek-v3", "--on", "h200", "--layout", "dp2tp8ep16"]
+    assert run([*ask, "--speculation", "mtp", "--acceptance", "0.88"]) == 0
+    page = capsys.readouterr().out
+    for words in ("Speculation MTP1", "1.88 tokens a step", "to verify", "gain", "Published: mtp"):
+        assert words in page
+    assert run([*ask, "--acceptance", "0.88"]) != 0
+    assert "--speculation mtp" in capsys.readouterr().err

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.errors import BadInput
 from assay.workload.arrivals import Requests, requests
-from assay.workload.reuse import hit_curve, reuse_delay
+from assay.workload.reuse import hit_curve, joint_hit, reuse_delay, split_curves
 
 BLOCK = 16
 
@@ -120,3 +121,29 @@ def test_ten_thousand_long_prompts_are_quick() -> None:
     assert curve is not None
     assert curve.infinite == pytest.approx((100 * 9999) / (300 * 10_000))
     assert curve.capacity_for(1.0) <= 300
+
+
+def test_requests_dealt_in_turn_are_as_walked() -> None:
+    rng = np.random.default_rng(2)
+    paths = [[int(session)] * int(rng.integers(1, 9)) for session in rng.integers(0, 5, 40)]
+    traffic = prompts(paths)
+    parts = [traffic.take(np.arange(first, 40, 3)) for first in range(3)]
+    curves = split_curves(traffic, 3)
+    for capacity in (1, 4, 10, 20, 40):
+        expected = sum(walked(part, capacity) * part.isl.sum() for part in parts) / traffic.isl.sum()
+        assert float(joint_hit(curves, capacity * BLOCK)) == pytest.approx(expected)
+
+
+def test_a_larger_cache_never_finds_less() -> None:
+    rng = np.random.default_rng(3)
+    traffic = prompts([[int(name) for name in rng.integers(0, 3, 6)] for _ in range(200)])
+    for caches in (1, 2, 7):
+        found = joint_hit(split_curves(traffic, caches), np.arange(0.0, 5000.0, 8.0))
+        assert (np.diff(found) >= 0).all()
+        assert found[0] == 0
+        assert found[-1] > 0
+
+
+def test_dealing_needs_blocks() -> None:
+    with pytest.raises(BadInput, match="--hit-rate"):
+        split_curves(requests([0.0], [1], [1]), 2)

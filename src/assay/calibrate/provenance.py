@@ -64,10 +64,13 @@ def fitted(
     }
     calibration = learn(points.take(kept), Shape.usual(seed), about)
     digest = hashlib.sha256(repr(sorted(dump(calibration).items(), key=str)).encode()).hexdigest()[:12]
-    lines = [f"{about['points']:,} points from {len(sources)} sources, {len(calibration.centres):,} centres"]
-    for name, intervals in calibration.intervals.items():
-        low, high = intervals["chip, model and engine"]
-        lines.append(f"  {name}: {counts[name]:,} points; interval scale {low:.2f} to {high:.2f}")
+    lines = [f"{about['points']:,} points from {len(sources)} sources"]
+    for name, item in calibration.metrics.items():
+        low, high = item.intervals["chip, model and engine"]
+        centres = len(item.centres)
+        lines.append(
+            f"  {name}: {counts[name]:,} points, {centres:,} centres; interval scale {low:.2f} to {high:.2f}"
+        )
     return replace(calibration, id=f"serving-{digest}"), lines
 
 

@@ -28,7 +28,7 @@ class Shape:
     Attributes:
         terms, linear: of the kernel. `emphasis`: feature -> what its distance counts, 1 where absent.
         noise: variance of a measurement, log^2. `clip`: residuals beyond it pull no harder, log.
-        own: metric -> (noise, clip) where they are not the ones above.
+        own: metric -> its own shape, where it is not this one.
         centres: at most this many.
         rounds: passes that find which points are outliers.
         deployment: pull to zero of what a deployment leaves, in points.
@@ -40,21 +40,26 @@ class Shape:
     emphasis: Mapping[str, float] = field(default_factory=dict)
     noise: float = 0.1
     clip: float = 0.2
-    own: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    own: Mapping[str, Shape] = field(default_factory=dict)
     centres: int = 1000
     rounds: int = 3
     deployment: float = 2.0
     seed: int = 0
 
     def of(self, metric: str) -> Shape:
-        """Return the shape with a metric's own noise and clip."""
-        noise, clip = self.own.get(metric, (self.noise, self.clip))
-        return replace(self, noise=noise, clip=clip)
+        """Return the shape of a metric; it has no more centres than this one."""
+        found = self.own.get(metric, self)
+        return replace(found, centres=min(found.centres, self.centres))
 
     @classmethod
     def usual(cls, seed: int = 0) -> Shape:
         """Return the shape of `calibrations/serving_shape`."""
         table: Mapping[str, Any] = catalogue().table("calibrations/serving_shape")
+        own = {str(name): cls._read(item, seed) for name, item in table["own"].items()}
+        return replace(cls._read(table, seed), own=own)
+
+    @classmethod
+    def _read(cls, table: Mapping[str, Any], seed: int) -> Shape:
         terms, linear = terms_of(table)
         return cls(
             terms=terms,
@@ -62,7 +67,6 @@ class Shape:
             emphasis={str(name): float(value) for name, value in table["emphasis"].items()},
             noise=float(table["noise"]),
             clip=float(table["clip"]),
-            own={name: (float(item["noise"]), float(item["clip"])) for name, item in table["own"].items()},
             centres=int(table["centres"]),
             rounds=int(table["rounds"]),
             deployment=float(table["deployment"]),
@@ -149,7 +153,7 @@ class Basis:
     """Centres of the evidence and the kernel that ties points to them.
 
     Attributes:
-        kernel, centres, codes, vocabulary: as in `assay.engine.residual.Calibration`.
+        kernel, centres, codes, vocabulary: as in `assay.engine.residual.Correction`.
         own: kernel among the centres (m, m), with a little on its diagonal.
     """
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.calibrate.interval import left_out, quantiles, spread
-from assay.calibrate.residual import Basis, Evidence, Fit, Shape, basis, evidence, fit
+from assay.calibrate.residual import Evidence, Fit, Shape, basis, evidence, fit
 from assay.engine.features import LEVELS
-from assay.engine.kernel import Floats, closest
-from assay.engine.residual import ASKED, METRICS, SCALES, Calibration, mark
+from assay.engine.kernel import closest
+from assay.engine.residual import ASKED, METRICS, SCALES, Calibration, Correction, mark
 from assay.errors import BadInput
 from assay.measure.records import Records
 from assay.study.conditions import Conditions, Predictions
@@ -101,47 +100,45 @@ def learn(
         most = max(counts.values(), default=0)
         raise BadInput(f"Too few measured points to calibrate on ({most}).", f"Give at least {FEWEST}.")
     used = points.take(np.any([np.isfinite(points.targets[name]) for name in metrics], axis=0))
-    ground = basis(used, how)
-    alike = closest(ground.kernel.standard(used.x), ground.centres, how.terms[0].length)
-    calibration = Calibration(
-        kernel=ground.kernel,
-        centres=ground.centres,
-        codes=ground.codes,
-        vocabulary=ground.vocabulary,
-        weights={},
-        means={},
-        deployments={},
-        spreads={},
-        intervals={},
+    return Calibration(
+        metrics={
+            name: correction(name, points.take(np.isfinite(points.targets[name])), how.of(name))
+            for name in metrics
+        },
         known=known(used),
-        near=float(np.quantile(alike, NEAR)),
-        length=how.terms[0].length,
         about=dict(about or {}),
     )
-    everything = ground.at(used)
-    for name in metrics:
-        have = np.isfinite(used.targets[name])
-        calibration = _with(calibration, name, used.take(have), ground, everything[have], how)
-    return calibration
 
 
-def _with(
-    calibration: Calibration, name: str, points: Evidence, ground: Basis, at: Floats, how: Shape
-) -> Calibration:
-    """Return a calibration with one more metric."""
-    how = how.of(name)
+def correction(name: str, points: Evidence, how: Shape) -> Correction:
+    """Return what evidence says of one metric.
+
+    Args:
+        name: the metric, measured at every point.
+        points: the evidence.
+        how: how to fit.
+    """
+    ground = basis(points, how)
+    length = how.terms[0].length
+    alike = closest(ground.kernel.standard(points.x), ground.centres, length)
+    at = ground.at(points)
     fitted = fit(points, name, how, ground, at)
     left = deployments(points, fitted, how)
     tests = left_out(points, fitted, left)
     mean, weights = spread(points, tests, ground, at, how)
     size = np.exp(np.clip(at @ weights + mean, *SCALES))
-    return replace(
-        calibration,
-        weights={**calibration.weights, name: fitted.weights},
-        means={**calibration.means, name: fitted.mean},
-        deployments={**calibration.deployments, name: left},
-        spreads={**calibration.spreads, name: (mean, weights)},
-        intervals={**calibration.intervals, name: dict(quantiles(tests, size, points.weight))},
+    return Correction(
+        kernel=ground.kernel,
+        centres=ground.centres,
+        codes=ground.codes,
+        vocabulary=ground.vocabulary,
+        weights=fitted.weights,
+        mean=fitted.mean,
+        deployments=left,
+        spread=(mean, weights),
+        intervals=dict(quantiles(tests, size, points.weight)),
+        near=float(np.quantile(alike, NEAR)),
+        length=length,
     )
 
 

@@ -25,6 +25,7 @@ METRICS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "ttft": (("ttft", "ttft"), ("ttft_median", "ttft_median")),
     "throughput": (("throughput", "throughput"),),
     "e2e": (("e2e", "e2e"), ("e2e_median", "e2e")),
+    "energy": (("joules", "joules"),),
 }
 
 #: What `--by` can group by.
@@ -34,6 +35,8 @@ KEYS = ("accelerator", "model", "engine", "source", "regime")
 FIGURES = ("n", "median_ape", "mape", "p90_ape", "median_ratio", "coverage80", "width80", "below_floor")
 
 WORST = 20
+
+_PARTS = ("measured", "value", "low", "high", "floor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ class Score:
         out: Floats = np.abs(self.value / self.measured - 1.0)
         return out
 
+    def take(self, places: NDArray[np.intp]) -> Score:
+        """Return the score of the points at `places`."""
+        columns = {name: getattr(self, name)[places] for name in _PARTS}
+        return Score(**columns, upper=self.upper)
+
     def pairs(self) -> list[tuple[float, float]]:
         """Return (measured, predicted) of the points that have both."""
         have = np.isfinite(self.ape)
@@ -76,7 +84,8 @@ class Score:
         ape, measured, value = self.ape[have], self.measured[have], self.value[have]
         bounded = have & np.isfinite(self.low) & np.isfinite(self.high)
         inside = (self.low <= self.measured) & (self.measured <= self.high)
-        width = (self.high - self.low) / self.value
+        with np.errstate(invalid="ignore"):
+            width = (self.high - self.low) / self.value
         return {
             "n": n,
             "median_ape": float(np.median(ape)),
@@ -113,6 +122,18 @@ class Validation:
     def answered(self) -> NDArray[np.bool_]:
         """Return which points have a prediction."""
         return np.array([not reason for reason in self.reasons], dtype=np.bool_)
+
+    def where(self, rows: NDArray[np.bool_]) -> Validation:
+        """Return the validation of some points; `rows` is (n,)."""
+        places = np.flatnonzero(rows)
+        return Validation(
+            self.records.take(places),
+            tuple(self.reasons[place] for place in places),
+            {name: score.take(places) for name, score in self.scores.items()},
+            self.apart[places],
+            tuple(self.flags[place] for place in places),
+            tuple(self.basis[place] for place in places) if self.basis else (),
+        )
 
     def figures(self, rows: NDArray[np.bool_] | None = None) -> dict[str, dict[str, float | int | None]]:
         """Return the figures of every metric over the points that are not apart, or over `rows`."""
@@ -215,8 +236,9 @@ def score(records: Records, places: NDArray[np.intp], found: Predictions | None)
             reasons[place], basis[place] = why, "" if why else rung
     scores = {metric: _score(records, places, found, metric) for metric in METRICS}
     beaten = np.zeros(n, dtype=np.bool_)
-    for item in scores.values():
-        beaten |= item.beats_floor(item.measured)
+    for name, item in scores.items():
+        if name != "energy":  # a meter that reads low says nothing against the times
+            beaten |= item.beats_floor(item.measured)
     known = set(APART)
     flags = tuple(
         tuple(flag for flag in row.flags if flag in known) + (("below_floor",) if low else ())
@@ -228,7 +250,7 @@ def score(records: Records, places: NDArray[np.intp], found: Predictions | None)
 
 def _score(records: Records, places: NDArray[np.intp], found: Predictions | None, metric: str) -> Score:
     n = len(records)
-    columns = {name: np.full(n, np.nan) for name in ("measured", "value", "low", "high", "floor")}
+    columns = {name: np.full(n, np.nan) for name in _PARTS}
     for value, prediction in METRICS[metric]:
         measured = records.column(value)
         rows = np.isnan(columns["measured"]) & np.isfinite(measured) & (measured > 0)

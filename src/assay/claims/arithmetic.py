@@ -88,9 +88,14 @@ class Evaluator:
             NoEvidence: a fact in it that nobody has published.
             UnknownName: a chip, system, model or market fact that is not there.
         """
-        found = self._value(parse(expression).body, expression)
+        try:
+            found = self._value(parse(expression).body, expression)
+        except (ArithmeticError, ValueError):
+            raise BadInput(f"The expression {expression!r} has no finite value.") from None
         if isinstance(found, str):
             raise BadInput(f"The expression {expression!r} is no number.")
+        if not all(math.isfinite(part) for part in (found.value, found.low, found.high)):
+            raise BadInput(f"The expression {expression!r} has no finite value.")
         return found
 
     def _value(self, node: ast.expr, text: str) -> Quantity | str:
@@ -301,12 +306,13 @@ def market(facts: Catalogue) -> dict[str, Mapping[str, Any]]:
 
 
 def sources(facts: Catalogue) -> dict[str, str]:
-    """Return source -> where it is, for sources that market facts and claims bring themselves."""
+    """Return source -> where it is, for sources that market facts, claims and measurements bring along."""
     found: dict[str, str] = {}
-    for folder in ("market", "claims"):
+    for folder in ("market", "claims", "measurements"):
         for content in facts.tables(folder).values():
             entries = content.get("sources") or {}
-            found |= {key: str(entry.get("where") or "") for key, entry in entries.items()}
+            if isinstance(entries, Mapping):
+                found |= {key: str(entry.get("where") or "") for key, entry in entries.items()}
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.catalogue.fields import CHIP_DIMENSIONS
+from assay.catalogue.query import Catalogue
 from assay.claims.arithmetic import Evaluator, Used
 from assay.claims.claim import Check, Claim
 from assay.claims.denominator import units
@@ -16,6 +17,7 @@ from assay.claims.factor import Bench, Grid, grid, sides
 from assay.claims.ledger import Ledger, ledger, peak
 from assay.claims.quantity import Quantity, joined
 from assay.claims.verdict import UNTESTED, Result, Verdict, compare, judge, judge_arithmetic, judge_peak
+from assay.engine.models import model as load_model
 from assay.errors import BadFact, BadInput, DoesNotFit, NoEvidence, UnknownName
 
 Progress = Callable[[str, float], None]
@@ -146,6 +148,7 @@ def assess(claim: Claim, bench: Bench, *, split: bool = True) -> Assessment:
         UnknownName: a platform, model or fact that is not there.
     """
     try:
+        _resolve(claim, bench.facts)
         if claim.kind == "performance":
             return _performance(claim, bench, split=split)
         if claim.kind == "peak":
@@ -168,6 +171,31 @@ def assess_all(
     return tuple(found)
 
 
+def _resolve(claim: Claim, facts: Catalogue) -> None:
+    """Refuse by its field a name that the catalogue does not know, and a baseline that is the subject.
+
+    Raises:
+        BadInput: names the field.
+    """
+    if claim.kind not in ("peak", "performance"):
+        return
+    ident = facts.chip_id if claim.kind == "peak" else facts.system_id
+    subject = _named("subject", claim.subject, ident)
+    for place, name in (("baseline", claim.baseline), *(("against", item) for item in claim.against)):
+        if _named(place, name, ident) == subject:
+            raise BadInput(f"{place}: {name} is the subject itself.", "Name another platform.")
+    for part in ("stated", "tested"):
+        for name in getattr(claim, part).get("model", ()):
+            _named(f"{part}.model", name, lambda wanted: load_model(wanted, facts.extra)[0].name)
+
+
+def _named(place: str, name: str, ident: Callable[[str], str]) -> str:
+    try:
+        return ident(name)
+    except (UnknownName, BadFact, BadInput) as error:
+        raise BadInput(f"{place}: {error.message}", error.hint) from None
+
+
 def _evaluate(check: Check, evaluator: Evaluator) -> Result:
     try:
         value = evaluator(check.expression)
@@ -181,14 +209,21 @@ def _evaluate(check: Check, evaluator: Evaluator) -> Result:
     return Result(check, value, wanted, compare(check, value, wanted))
 
 
-def _checks(checks: Sequence[Check], evaluator: Evaluator) -> tuple[Result, ...]:
-    return tuple(_evaluate(check, evaluator) for check in checks)
+def _checks(name: str, checks: Sequence[Check], evaluator: Evaluator) -> tuple[Result, ...]:
+    """Evaluate checks; what is wrong with one is told with its place in the field `name`."""
+    found = []
+    for place, check in enumerate(checks, 1):
+        try:
+            found.append(_evaluate(check, evaluator))
+        except (UnknownName, BadFact, BadInput) as error:
+            raise BadInput(f"{name}[{place}] ({check.name}): {error.message}", error.hint) from None
+    return tuple(found)
 
 
 def _arithmetic(claim: Claim, bench: Bench) -> Assessment:
     evaluator = Evaluator(bench.facts)
-    results = _checks(claim.checks, evaluator)
-    beside = _checks(claim.beside, evaluator)
+    results = _checks("checks", claim.checks, evaluator)
+    beside = _checks("beside", claim.beside, evaluator)
     return Assessment(
         claim, judge_arithmetic(claim, results), results=results, beside=beside, used=tuple(evaluator.used)
     )
@@ -220,7 +255,7 @@ def _peak(claim: Claim, bench: Bench) -> Assessment:
     return Assessment(
         claim,
         verdict,
-        beside=_checks(claim.beside, evaluator),
+        beside=_checks("beside", claim.beside, evaluator),
         used=tuple(evaluator.used),
         ratios=tuple(ratios),
         ignored=ignored,
@@ -237,7 +272,7 @@ def _ratio(evaluator: Evaluator, subject: str, rival: str, name: str) -> Quantit
 
 def _performance(claim: Claim, bench: Bench, *, split: bool) -> Assessment:
     evaluator = Evaluator(bench.facts)
-    beside = _checks(claim.beside, evaluator)
+    beside = _checks("beside", claim.beside, evaluator)
     evidence: tuple[Measured, ...] = ()
     try:
         systems = (bench.facts.system(claim.subject), bench.facts.system(claim.baseline))

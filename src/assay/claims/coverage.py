@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from assay.catalogue.query import Catalogue
+from assay.claims.engines import CANNOT, MEASURED, PREDICTED, RUNS, Served, days, served
 from assay.claims.fronts import options
 from assay.engine.models import model as load_model
 from assay.engine.overheads import engine
@@ -18,8 +19,8 @@ from assay.llm.memory import weight_bytes
 from assay.study.answer import Answer, Row
 from assay.units import show
 
-MEASURED, PREDICTED, CANNOT = "measured", "predicted", "cannot"
-STATES = (MEASURED, PREDICTED, CANNOT)
+#: States of a model on a platform, whatever the engine.
+STATES = (MEASURED, RUNS, PREDICTED, CANNOT)
 #: A platform is an alternative while it costs at most this many times as much.
 WITHIN = 2.0
 _FULL_DATE = 10
@@ -33,7 +34,7 @@ class Cell:
         model, system: ids.
         state: one of `STATES`.
         points: measured operating points in the collection.
-        engines: engine -> points.
+        served: what is known of each engine.
         newest: date of the newest of them, "" if none has one.
         first: date of the oldest dated one, "" if unknown.
         days: from the model's release to `first`; None where either date is not exact to the day.
@@ -44,11 +45,16 @@ class Cell:
     system: str
     state: str
     points: int = 0
-    engines: Mapping[str, int] | None = None
+    served: tuple[Served, ...] = ()
     newest: str = ""
     first: str = ""
     days: int | None = None
     reason: str = ""
+
+    @property
+    def engines(self) -> dict[str, int]:
+        """Engine -> measured points."""
+        return {item.engine: item.points for item in self.served if item.points}
 
     def age(self, today: date) -> int | None:
         """Return the days since the newest point, None where its date is not exact to the day."""
@@ -61,7 +67,8 @@ class Cell:
             "platform": self.system,
             "state": self.state,
             "points": self.points,
-            "engines": dict(self.engines or {}),
+            "engines": self.engines,
+            "by_engine": [item.json() for item in self.served],
             "newest": self.newest or None,
             "first": self.first or None,
             "days_from_release": self.days,
@@ -87,7 +94,7 @@ def cells(models: Sequence[str], systems: Sequence[str], facts: Catalogue) -> tu
         for system in systems:
             seen = counted.get((prepared.name, system), ())
             reason = "" if seen else why_not(prepared, system, facts)
-            found.append(_cell(prepared.name, system, seen, reason, released))
+            found.append(_cell(prepared.name, system, seen, (reason, released), facts))
     return tuple(found)
 
 
@@ -102,7 +109,7 @@ def planned(answer: Answer, facts: Catalogue) -> tuple[Cell, ...]:
     reasons = {item.platform: item.reason for item in answer.refused}
     names = dict.fromkeys([*(row.deployment.system for row in answer.rows), *reasons])
     return tuple(
-        _cell(name, system, counted.get((name, system), ()), reasons.get(system, ""), released)
+        _cell(name, system, counted.get((name, system), ()), (reasons.get(system, ""), released), facts)
         for system in names
     )
 
@@ -115,21 +122,26 @@ def _counted(facts: Catalogue) -> dict[tuple[str, str], tuple[Mapping[str, Any],
     return found
 
 
-def _cell(model: str, system: str, seen: Sequence[Mapping[str, Any]], reason: str, released: str) -> Cell:
-    if not seen:
-        return Cell(model, system, CANNOT if reason else PREDICTED, reason=reason)
+def _cell(
+    model: str, system: str, seen: Sequence[Mapping[str, Any]], rest: tuple[str, str], facts: Catalogue
+) -> Cell:
+    """Return one cell; `rest`: why it cannot run or be predicted, and the model's release."""
+    reason, released = rest
+    chip = facts.entry("chip", str(facts.entry("system", system)["chip"]))
+    known = served(model, chip, seen, facts, released=released, reason=reason)
     first = min((str(row["oldest"]) for row in seen if row.get("oldest")), default="")
-    exact = len(first) == _FULL_DATE and len(released) == _FULL_DATE
-    days = (date.fromisoformat(first) - date.fromisoformat(released)).days if exact else None
+    state = MEASURED if seen else CANNOT if reason else PREDICTED
+    if not seen and any(item.state == RUNS for item in known):
+        state = RUNS
     return Cell(
         model,
         system,
-        MEASURED,
+        state,
         points=sum(int(row["points"]) for row in seen),
-        engines={str(row["engine"]): int(row["points"]) for row in seen},
+        served=known,
         newest=max((str(row["newest"]) for row in seen if row.get("newest")), default=""),
         first=first,
-        days=days if days is None or days >= 0 else None,
+        days=days(released, first),
         reason=reason,
     )
 

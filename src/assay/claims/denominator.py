@@ -50,9 +50,13 @@ def units(claim: Claim, systems: tuple[System, System], facts: Catalogue) -> tup
         NoEvidence: none can be formed; names the missing fact.
     """
     subject, baseline = systems
-    if claim.denominator == "rack":
+    if claim.denominator in ("rack", "system"):
         ratio = Quantity.exact(subject.domain / baseline.domain)
-        return (Unit("rack", ratio, f"{subject.domain} and {baseline.domain} chips in a scale-up domain"),)
+        return (
+            Unit(
+                claim.denominator, ratio, f"{subject.domain} and {baseline.domain} chips in a scale-up domain"
+            ),
+        )
     if claim.denominator == "MW":
         return (_power(systems, facts),)
     if claim.denominator == "USD":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from assay.catalogue.query import Catalogue
 from assay.claims.claim import Claim
 from assay.claims.denominator import Unit
 from assay.claims.quantity import Quantity
+from assay.engine.features import family
 from assay.errors import AssayError
 
 #: Relative distance within which a measured interactivity is the stated one.
@@ -60,9 +61,17 @@ def measured(claim: Claim, scales: Sequence[Unit], facts: Catalogue) -> tuple[Me
     pair = (facts.system_id(claim.subject), facts.system_id(claim.baseline))
     models = {_model(facts, str(name)) for name in claim.condition("model")}
     rows = [*_published(claim, pair, models, scales, facts), *_mlperf(pair, models, scales, facts)]
-    return tuple(
-        sorted(rows, key=lambda row: (not row.same, row.model, row.speed if row.speed == row.speed else 0.0))
-    )
+    for name in claim.against:
+        other = (pair[0], facts.system_id(name))
+        rows += [replace(row, same=False) for row in _mlperf(other, models, (Unit("chip"),), facts)]
+    families = {family(name) for name in models}
+
+    def order(row: Measured) -> tuple[object, ...]:
+        other = (row.subject, row.baseline) != pair
+        speed = 0.0 if math.isnan(row.speed) else row.speed
+        return (not row.same, other, family(row.model) not in families, row.model, speed)
+
+    return tuple(sorted(rows, key=order))
 
 
 def _model(facts: Catalogue, name: str) -> str:

@@ -7,8 +7,8 @@ optimistic front joins the high ends and the pessimistic one the low ends of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 from assay.catalogue.schema import System
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
-from assay.engine.speculation import usual_yield
-from assay.engine.split import decode_seconds, prompt_seconds
-from assay.engine.steady import SATURATED, at_batch
+from assay.engine.speculation import Speculation
 from assay.errors import DoesNotFit
 from assay.estimate import BASES, Estimate
 from assay.llm.formats import native_formats
 from assay.llm.forward import draft_operators
 from assay.plan import dataflow
+from assay.plan.disaggregate import pairs, shortlist
+from assay.plan.disaggregate import sides as pools
 from assay.plan.pareto import front
-from assay.plan.points import gather
+from assay.plan.points import Points as Candidates
+from assay.plan.points import gather, gather_pairs
 from assay.plan.predict import skew
 from assay.plan.space import formats, layouts, shape
-from assay.plan.sweep import Lengths, Sweep, sweep
+from assay.plan.speculate import options as ways_to_draft
+from assay.plan.sweep import Lengths, Sweep, candidates, sweep
 from assay.study.question import Question
 from assay.timing.rates import native
 
@@ -38,8 +40,8 @@ Floats = NDArray[np.float64]
 CANDIDATES = 48
 #: Batches tried for each layout.
 BATCHES = 16
-#: Draft tokens of a step where a model has its own draft head.
-DRAFTS = 3
+#: How a model with its own draft head speculates.
+MTP = "mtp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def points(side: Side, *, bare: bool = False) -> Points:
     """
     if side.system.chip.kind == "dataflow":
         return _dataflow(side)
-    parts = [_part(found, bare=bare) for found in _sweeps(side) if np.any(found.fits)]
+    parts = list(_parts(side, bare=bare))
     if not parts:
         raise DoesNotFit(
             f"{side.model.name} fits no layout on {side.system.name}.", "More chips would hold it."
@@ -144,67 +146,87 @@ def options(model: Model, system: System) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _part(found: Sweep, *, bare: bool) -> Points:
-    """Return the points of a sweep that lie on its front, corrected unless `bare`."""
-    user, chip = found.per_user.ravel(), found.per_chip.ravel()
-    kept = front(user, chip)
-    if not bare and len(kept) > CANDIDATES:
-        kept = kept[np.unique(np.linspace(0, len(kept) - 1, CANDIDATES).round().astype(np.intp))]
-    row, column = np.divmod(kept, found.per_user.shape[1])
-    labels = tuple(f"{found.copy.table.layouts[int(k)].label()} w {found.copy.weights}" for k in row)
+def _together(found: Sweep, *, bare: bool) -> Points:
+    """Return the points of one pool that lie on its front, corrected by measurements unless `bare`."""
     if bare:
-        return Points(np.tile(user[kept], (3, 1)), np.tile(chip[kept], (3, 1)), labels, "datasheet")
-    made = gather(found, row, column, None, "")
+        return _bare(found.per_user, found.per_chip, lambda row: _label(found, row))
+    row, column = candidates(found, None, None, CANDIDATES)
+    return _corrected(gather(found, row, column, None, ""), [_label(found, int(k)) for k in row])
+
+
+def _apart(plain: Sweep, found: Sweep, *, bare: bool) -> Points | None:
+    """Return the points of disaggregated pools, whole replicas of both, as `assay plan` combines them.
+
+    Args:
+        plain: sweep without drafts, whose compiled step times prompts.
+        found: the sweep that decodes.
+        bare: without corrections.
+    """
+    limit = float(found.copy.system.max_chips)
+    both = pools(plain, found, found.copy.engine, limit, batches=BATCHES)
+    if both is None:
+        return None
+    osl = float(found.load.osl[0, 0])
+    matches = pairs(both, limit)
+    places = shortlist(matches, osl, None, CANDIDATES)
+    if not len(places[0]):
+        return None
+    names = [_label(found, int(both.rows[1][k])) for k in places[1]]
+    if not bare:
+        return _corrected(gather_pairs(both, matches, places, (None, None), ""), names)
+    user = 1.0 / matches.tpot[places]
+    return _bare(user, matches.rate[places] * osl / matches.chips[places], lambda row: names[row])
+
+
+def _label(found: Sweep, row: int) -> str:
+    return f"{found.copy.table.layouts[row].label()} w {found.copy.weights}"
+
+
+def _bare(user: Floats, chip: Floats, label: Callable[[int], str]) -> Points:
+    """Return physics alone, (rows, batches) or flat, on its front."""
+    wide = user.shape[1] if user.ndim > 1 else 1
+    kept = front(user.ravel(), chip.ravel())
+    names = tuple(label(int(k)) for k in kept // wide)
+    return Points(
+        np.tile(user.ravel()[kept], (3, 1)), np.tile(chip.ravel()[kept], (3, 1)), names, "datasheet"
+    )
+
+
+def _corrected(made: Candidates, labels: Sequence[str]) -> Points:
     rate = made.figures["output_tokens_per_s_per_chip"]
-    return Points(_bounds(made.figures["output_tokens_per_s_per_user"]), _bounds(rate), labels, rate.basis)
+    user = _bounds(made.figures["output_tokens_per_s_per_user"])
+    return Points(user, _bounds(rate), tuple(labels), rate.basis)
 
 
 def _bounds(figure: Estimate) -> Floats:
     return np.stack([np.atleast_1d(np.asarray(part)) for part in (figure.value, figure.low, figure.high)])
 
 
-def _sweeps(side: Side) -> Iterator[Sweep]:
-    """Yield the sweeps of a side: a weight format each; unless plain, also disaggregated and with drafts."""
+def _parts(side: Side, *, bare: bool) -> Iterator[Points]:
+    """Yield the points of a side, a weight format each; unless plain, also in two pools and with drafts."""
     legal = tuple(layouts(shape(side.model.architecture), side.system, side.chips))
     kv = default_kv(side.system, "")
     lengths = Lengths(side.isl, side.osl, 0.0)
     for weights in side.weights or options(side.model, side.system):
-        simple = sweep(
-            side.model, side.system, legal, weights, kv, engine(""), lengths, skew(), batches=BATCHES
-        )
-        yield simple
-        if side.plain or not np.any(simple.fits):
-            continue
-        yield disaggregated(simple)
-        if draft_operators(side.model.architecture):
-            drafted = speculative(simple)
-            yield drafted
-            yield disaggregated(drafted)
+        simple: Sweep | None = None
+        for drafting in _drafts(side):
+            found = sweep(
+                side.model, side.system, legal, weights, kv, engine(""), lengths, skew(), batches=BATCHES,
+                drafting=drafting,
+            )  # fmt: skip
+            simple = simple or found
+            if not np.any(found.fits):
+                continue
+            yield _together(found, bare=bare)
+            split = None if side.plain else _apart(simple, found, bare=bare)
+            if split is not None:
+                yield split
 
 
-def speculative(found: Sweep) -> Sweep:
-    """Return a sweep with the model's own draft head and the usual acceptance."""
-    workload = replace(found.step.workload, drafts=float(DRAFTS), yields=np.array([[usual_yield(DRAFTS)]]))
-    step = found.copy.step(workload, found.step.skew)
-    return replace(found, step=step, state=at_batch(step, found.copy.engine, found.state.batch))
-
-
-def disaggregated(found: Sweep) -> Sweep:
-    """Return a sweep as decode pools beside the best prefill pool, in the ratio that keeps both busy.
-
-    With o output tokens/s of a decode chip and p prompts/s of a prefill chip, one chip of the whole yields
-    1 / (1/o + 1/(p OSL)). Cache transfer is left out: it delays the first token, not the others.
-    """
-    step, settings, state = found.step, found.copy.engine, found.state
-    degrees = step.table.degrees
-    chips = degrees.chips[:, None]
-    prompts = (degrees.dp * degrees.pp)[:, None] / prompt_seconds(step, settings) / chips * SATURATED
-    best = float(np.max(np.where(found.fits[:, :1], prompts, 0.0)))
-    tpot = decode_seconds(step, settings, state.batch) / step.workload.yields
-    osl = float(found.load.osl[0, 0])
-    rate = 1.0 / (tpot * chips / state.batch + 1.0 / (best * osl))
-    whole = replace(state, decode_step=tpot * step.workload.yields, tpot=tpot, throughput=rate * chips / osl)
-    return replace(found, state=whole)
+def _drafts(side: Side) -> tuple[Speculation | None, ...]:
+    """Return no drafts, and unless plain those of the model's own draft head."""
+    own = not side.plain and bool(draft_operators(side.model.architecture))
+    return (None, *ways_to_draft(MTP, side.model)) if own else (None,)
 
 
 def _dataflow(side: Side) -> Points:

@@ -175,7 +175,7 @@ def judge(claim: Claim, grid: Grid, evidence: Sequence[Measured]) -> Verdict:
     stated = claim.stated.get("interactivity")
     at_stated = [item for item in evidence if item.same and stated and _near(item.speed, stated)]
     if at_stated:
-        return _measured(claim, at_stated, figures, regions(grid, claim.factor))
+        return _measured(claim, grid, at_stated, figures)
     return _predicted(claim, grid, [item for item in evidence if item.same], figures)
 
 
@@ -242,31 +242,46 @@ def _near(speed: float, stated: Iterable[float]) -> bool:
     return any(abs(speed / item - 1.0) <= NEAR_SPEED for item in stated)
 
 
-def _measured(
-    claim: Claim, items: Sequence[Measured], figures: tuple[float, float], region: tuple[Region, ...]
-) -> Verdict:
-    """Return the verdict of measurements at the stated conditions."""
+def _measured(claim: Claim, grid: Grid, items: Sequence[Measured], figures: tuple[float, float]) -> Verdict:
+    """Return the verdict of measurements at the stated conditions, beside what is predicted there."""
     own = dict.fromkeys(claim.sources, ", the claim itself")
     told = ", ".join(
         f"{times(item.factor.value)} ({item.source}{own.get(item.source, '')})" for item in items
     )
     reached = [item.factor.value >= claim.factor * (1 - ROUNDING) for item in items]
     word = HOLDS if all(reached) else ONLY_IF if any(reached) else FAILS
-    return Verdict(
-        word, f"measured: {told}; predicted at most {times(figures[0])}.", *figures, regions=region
-    )
+    region = regions(grid, claim.factor)
+    return Verdict(word, f"measured: {told}. {_beside(grid, items)}", *figures, regions=region)
+
+
+def _beside(grid: Grid, items: Sequence[Measured]) -> str:
+    """Return what each variant predicts in the cell nearest to a measurement, and whether they agree."""
+    k = int(np.argmin(np.abs(np.log(grid.speeds / items[0].speed))))
+    parts, inside = [], []
+    for i, variant in enumerate(grid.variants):
+        value, low, high = (float(part[i, 0, k]) for part in (grid.value, grid.low, grid.high))
+        if math.isnan(value):
+            continue
+        span = f" (80 % {span_of(low, high)})" if math.isfinite(value) else " (only the subject gets there)"
+        parts.append(f"{WORDS[variant.deployment]} {times(value)}{span}")
+        inside += [variant.deployment for item in items if low <= item.factor.value <= high]
+    if not parts:
+        return f"No deployment predicted here reaches {grid.speeds[k]:g} tok/s/user."
+    agrees = "some interval holds the measurement" if inside else "no interval holds the measurement"
+    return f"Predicted at {grid.speeds[k]:g} tok/s/user: {', '.join(parts)}; {agrees}."
 
 
 def _measurements(confirmed: Sequence[Measured], denied: Sequence[Measured]) -> str:
     parts = []
     for label, items in (("measured there", confirmed), ("measured below it", denied)):
-        told = ", ".join(
-            f"{times(item.factor.value)} per {item.denominator}"
-            + (f" at {item.speed:.3g} tok/s/user" if not math.isnan(item.speed) else "")
-            for item in items[:4]
-        )
-        if told:
-            parts.append(f"{label}: {told}; ")
+        for unit in dict.fromkeys(item.denominator for item in items):
+            rows = [item for item in items if item.denominator == unit]
+            told = ", ".join(
+                times(item.factor.value) + ("" if math.isnan(item.speed) else f" at {item.speed:.3g}")
+                for item in rows
+            )
+            users = "" if all(math.isnan(item.speed) for item in rows) else " tok/s/user"
+            parts.append(f"{label}: {told}{users}, per {unit}; ")
     return "".join(parts)
 
 
@@ -335,7 +350,8 @@ def _where(found: Sequence[Region]) -> str:
         items = [item for item in found if item.variant == variant]
         more = f" and {len(items) - 2} more" if len(items) > 2 else ""
         parts.append(f"{variant}: {'; '.join(item.words() for item in items[:2])}{more}")
-    rest = f". {len(parts) - 2} more variants on the map" if len(parts) > 2 else ""
+    more = f"{len(parts) - 2} more variant{'s' if len(parts) > 3 else ''} on the map"
+    rest = f". {more}" if len(parts) > 2 else ""
     return ". ".join(parts[:2]) + rest
 
 

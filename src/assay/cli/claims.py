@@ -7,9 +7,10 @@ from pathlib import Path
 
 from assay.catalogue.load import catalogue
 from assay.claims.check import Assessment, assess_all
-from assay.claims.claim import Claim, find, load
-from assay.claims.claim import claims as known_claims
+from assay.claims.claim import Claim
 from assay.claims.factor import Bench
+from assay.claims.reading import claims as known_claims
+from assay.claims.reading import find, load
 from assay.cli.flags import Facts, Name
 from assay.cli.progress import progress
 from assay.errors import BadInput

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from assay.cli.flags import Count, Facts, Lengths, Name, Rate
+from assay.cli.flags import Chances, Count, Experts, Facts, Lengths, Name, Rate
 from assay.cli.question import ask
 from assay.errors import BadInput
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from assay.study.answer import Answer
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
 
 
 def emit(  # noqa: PLR0913 - one argument a flag
@@ -34,6 +35,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
     engine: Name | None = None,
     prefill_on: Name | None = None,
     speculation: Literal["none", "mtp"] = "none",
+    acceptance: Chances = (),
+    experts: Experts = _EXPERTS,
     price: Literal["own", "contract", "list", "spot"] = "list",
     facts: Facts = (),
     out: Name | None = None,
@@ -55,6 +58,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
         engine: serving engine that a cluster target starts: vllm, sglang, trtllm.
         prefill_on: system of the prefill pool, where the layout has one; the same system without it.
         speculation: whether to draft tokens.
+        acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
+        experts: redundant experts.
         price: which prices count.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         out: folder to write the files into, instead of standard output.
@@ -76,6 +81,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
         price=price,
         prefill_platform=prefill_on,
         speculation=speculation,
+        acceptance=acceptance,
+        **experts.given(),
     )
     from assay.plan import estimate as predict
 

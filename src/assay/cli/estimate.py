@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Count, Facts, Lengths, Name, Rate
+from assay.cli.flags import Caching, Chances, Count, Experts, Facts, Lengths, Name, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
 from assay.plan import estimate as predict
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
+_CACHING = Caching()
 
 
 def estimate(  # noqa: PLR0913 - one argument a flag
@@ -18,6 +20,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     /,
     *,
     lengths: Lengths = _USUAL,
+    caching: Caching = _CACHING,
     on: Name,
     layout: Name = "auto",
     concurrency: Count | None = None,
@@ -28,8 +31,11 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     price: Literal["own", "contract", "list", "spot"] = "list",
     prefill_on: Name | None = None,
     speculation: Literal["none", "mtp"] = "none",
+    acceptance: Chances = (),
+    experts: Experts = _EXPERTS,
     facts: Facts = (),
     explain: bool = False,
+    evidence: bool = False,
     json: bool = False,
     csv: Name | None = None,
     emit: Name | None = None,
@@ -39,6 +45,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     Args:
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
+        caching: what a prefix cache may hold.
         on: system.
         layout: parallel degrees of the replica: tp8, tep8, dep16, dp4tp2ep8, tp8pp2; or of a prefill and a
             decode pool with their replicas: 4xtp4+1xdep32.
@@ -50,8 +57,11 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         price: which prices count.
         prefill_on: system of the prefill pool, where the layout has one; the same system without it.
         speculation: whether to draft tokens.
+        acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
+        experts: redundant experts.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         explain: show the decode step and the prefill by operator: FLOPs, bytes, seconds, bound.
+        evidence: list the nearest measured points, with source and distance.
         json: write the answer as JSON.
         csv: write the row as CSV, into a file or, without one, to standard output.
         emit: also write what runs it, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
@@ -60,6 +70,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     question = ask(
         model,
         lengths,
+        caching=caching,
         facts=facts,
         limits=False,
         rate=rate,
@@ -70,9 +81,11 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         price=price,
         prefill_platform=prefill_on,
         speculation=speculation,
+        acceptance=acceptance,
+        **experts.given(),
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
-    write(found, json=json, csv=csv, page="estimate")
+    write(found, json=json, csv=csv, page="estimate", evidence=evidence)
     if emit:
         show(found, emit, facts=facts)
     return 0

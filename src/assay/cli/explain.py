@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from assay.cli.flags import Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
+from assay.cli.flags import Caching, Count, Experts, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
 from assay.cli.question import ask
 from assay.plan.why import Why, why
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
+_CACHING = Caching()
 _WAYS = Ways()
 _STACK = Stack()
 
@@ -19,6 +21,7 @@ def explain(  # noqa: PLR0913 - one argument a flag
     /,
     *,
     lengths: Lengths = _USUAL,
+    caching: Caching = _CACHING,
     on: Names = (),
     ttft: Limit | None = None,
     tpot: Limit | None = None,
@@ -29,6 +32,7 @@ def explain(  # noqa: PLR0913 - one argument a flag
     price: Literal["own", "contract", "list", "spot"] = "list",
     stack: Stack = _STACK,
     ways: Ways = _WAYS,
+    experts: Experts = _EXPERTS,
     facts: Facts = (),
     json: bool = False,
 ) -> int:
@@ -37,6 +41,7 @@ def explain(  # noqa: PLR0913 - one argument a flag
     Args:
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
+        caching: what a prefix cache may hold.
         on: systems, `a,b` or `all`.
         ttft: greatest mean time to first token: 2s, 500ms, none.
         tpot: greatest mean time per output token: 30ms, none.
@@ -47,12 +52,14 @@ def explain(  # noqa: PLR0913 - one argument a flag
         price: which prices count.
         stack: engine and number formats.
         ways: how the model may be served.
+        experts: redundant experts.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         json: write the answer as JSON, with the reasons under `why`.
     """
     question = ask(
         model,
         lengths,
+        caching=caching,
         ttft=ttft,
         tpot=tpot,
         facts=facts,
@@ -64,6 +71,7 @@ def explain(  # noqa: PLR0913 - one argument a flag
         price=price,
         **stack.given(),
         **ways.given(),
+        **experts.given(),
     )
     show(why(question, facts=facts), json=json)
     return 0

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 from assay.errors import BadInput
+from assay.study.question import Caches
 from assay.units import parse_quantity, tokens
 
 #: More tokens than any context window holds.
@@ -77,6 +78,41 @@ def _dollars(text: str, flag: str) -> float:
     return parse_quantity(text if "/" in text else f"{text} USD/h", "price", what=flag)
 
 
+def _bytes(text: str, flag: str) -> float:
+    return parse_quantity(text, "bytes", what=flag)
+
+
+def _bandwidth(text: str, flag: str) -> float:
+    return parse_quantity(text, "bandwidth", what=flag)
+
+
+def _file(text: str, flag: str) -> str:
+    if not Path(text).exists():
+        raise BadInput(f"{flag} = {text!r} does not exist.", "Give a trace that `assay trace` reads.")
+    return text
+
+
+def _chances(_: Any, given: Sequence[Token]) -> tuple[float, ...]:
+    """Return probabilities by position from `0.85,0.7`."""
+    flag = given[0].keyword or "--acceptance"
+    parts = given[0].value.split(",")
+    return tuple(parse_quantity(part, "fraction", what=flag, zero=True) for part in parts)
+
+
+def _counts(_: Any, given: Sequence[Token]) -> tuple[int, ...]:
+    """Return numbers of redundant experts from `32`, `0,32` or `auto`."""
+    text, flag = given[0].value.strip(), given[0].keyword or "--redundant-experts"
+    if text.lower() == "auto":
+        from assay.engine.redundancy import tried
+
+        return tried()
+    return tuple(_spare(part, flag) for part in text.split(","))
+
+
+def _variation(text: str, flag: str) -> float:
+    return parse_quantity(text, "count", what=flag, zero=True)
+
+
 def _spare(text: str, flag: str) -> int:
     return 0 if text.strip() == "0" else _count(text, flag)
 
@@ -120,6 +156,16 @@ Watts = Annotated[float, _flag(_watts, "POWER")]
 Dollars = Annotated[float, _flag(_dollars, "USD/h")]
 Spare = Annotated[int, _flag(_spare, "N")]
 Rate = Annotated[float, _flag(_rate, "RATE")]
+Chances = Annotated[
+    tuple[float, ...], Parameter(converter=_chances, n_tokens=1, accepts_keys=False, metavar="P,P")
+]
+Counts = Annotated[
+    tuple[int, ...], Parameter(converter=_counts, n_tokens=1, accepts_keys=False, metavar="N,N")
+]
+Variation = Annotated[float, _flag(_variation, "X")]
+Size = Annotated[float, _flag(_bytes, "SIZE")]
+Bandwidth = Annotated[float, _flag(_bandwidth, "RATE")]
+File = Annotated[str, _flag(_file, "FILE")]
 Share = Annotated[float, _flag(_share, "SHARE")]
 Names = Annotated[tuple[str, ...], Parameter(converter=split, n_tokens=1, accepts_keys=False, metavar="A,B")]
 Facts = Annotated[
@@ -147,6 +193,62 @@ class Lengths:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Caching:
+    """What a prefix cache may hold, and what the traffic repeats; in place of --cached.
+
+    Attributes:
+        trace: trace with prefix blocks: hits at any cache size, and the lengths that are not stated.
+        hit_rate: share of the input tokens that a cache large enough finds, without a trace.
+        router: to the replica that knows the prefix, or to each in turn.
+        kv_host: host memory for the cache, of each host: 1TB.
+        kv_host_bandwidth: from host memory to one chip: 50GB/s; without it, as published.
+        kv_ssd: SSD for the cache, of each host: 30TB.
+        kv_ssd_bandwidth: of the SSDs of one host: 20GB/s.
+        snapshot: tokens between two snapshots of a recurrent state; without it, the engine's rule.
+    """
+
+    trace: File | None = None
+    hit_rate: Share | None = None
+    router: Literal["prefix", "round-robin"] = "prefix"
+    kv_host: Size | None = None
+    kv_host_bandwidth: Bandwidth | None = None
+    kv_ssd: Size | None = None
+    kv_ssd_bandwidth: Bandwidth | None = None
+    snapshot: Tokens | None = None
+
+    def given(self) -> Caches | None:
+        """Return the cache of the question, None where none is described.
+
+        Raises:
+            BadInput: a cache of which nothing says what it finds, or two things say it.
+        """
+        if self.trace is None and self.hit_rate is None:
+            if self != Caching():
+                raise BadInput(
+                    "Nothing says what the cache finds.",
+                    "Add --trace FILE with prefix blocks, or --hit-rate.",
+                )
+            return None
+        if self.trace is not None and self.hit_rate is not None:
+            raise BadInput("--trace and --hit-rate both say what the cache finds.", "Give one of them.")
+        if (self.kv_ssd is None) != (self.kv_ssd_bandwidth is None):
+            raise BadInput(
+                "An SSD cache needs its size and its bandwidth.", "Give --kv-ssd and --kv-ssd-bandwidth."
+            )
+        return Caches(
+            trace=self.trace or "",
+            hit_rate=self.hit_rate,
+            router=self.router,
+            host=self.kv_host or 0.0,
+            host_bandwidth=self.kv_host_bandwidth or 0.0,
+            ssd=self.kv_ssd or 0.0,
+            ssd_bandwidth=self.kv_ssd_bandwidth or 0.0,
+            snapshot=self.snapshot or 0,
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Ways:
     """How the model may be served.
 
@@ -154,11 +256,13 @@ class Ways:
         serving: whether replicas prefill and decode together, in two pools, or whichever is better.
         prefill_on: system of the prefill pool of disaggregated deployments; without it the same platform.
         speculation: draft tokens: never, always, or where it helps.
+        acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
     """
 
     serving: Literal["aggregated", "disaggregated", "both"] = "both"
     prefill_on: Name | None = None
     speculation: Literal["none", "mtp", "auto"] = "none"
+    acceptance: Chances = ()
 
     def given(self) -> dict[str, Any]:
         """Return the fields of the question."""
@@ -166,7 +270,36 @@ class Ways:
             "serving": self.serving,
             "prefill_platform": self.prefill_on,
             "speculation": self.speculation,
+            "acceptance": self.acceptance,
         }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Experts:
+    """Redundant experts and what they even out.
+
+    Attributes:
+        redundant_experts: copies of a layer's experts, counted with their memory: 32, 0,32 or auto. Without
+            it ranks are taken to be as even as engines usually keep them.
+        expert_variation: standard deviation of the experts' loads over their mean; without it, as measured.
+    """
+
+    redundant_experts: Counts = ()
+    expert_variation: Variation | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the question.
+
+        Raises:
+            BadInput: a variation that nothing uses.
+        """
+        if self.expert_variation is not None and not self.redundant_experts:
+            raise BadInput(
+                "--expert-variation is used where redundant experts are counted.",
+                "Add --redundant-experts auto.",
+            )
+        return {"redundant": self.redundant_experts, "variation": self.expert_variation}
 
 
 @Parameter(name="*")

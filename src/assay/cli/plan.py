@@ -8,11 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Caps, Count, Facts, Lengths, Limit, Name, Names, Rate, Stack, Ways
+from assay.cli.flags import (
+    Caching,
+    Caps,
+    Count,
+    Experts,
+    Facts,
+    Lengths,
+    Limit,
+    Name,
+    Names,
+    Rate,
+    Stack,
+    Ways,
+)
 from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
 from assay.plan import answer
+from assay.plan.evidence import cited
 from assay.report.panels import shortfall
 from assay.study.answer import Answer
 
@@ -20,6 +34,8 @@ if TYPE_CHECKING:
     from assay.plan.confirm import Confirmation
 
 _USUAL = Lengths()
+_EXPERTS = Experts()
+_CACHING = Caching()
 _WAYS = Ways()
 _STACK = Stack()
 _CAPS = Caps()
@@ -30,6 +46,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     /,
     *,
     lengths: Lengths = _USUAL,
+    caching: Caching = _CACHING,
     on: Names = (),
     ttft: Limit | None = None,
     tpot: Limit | None = None,
@@ -40,9 +57,11 @@ def plan(  # noqa: PLR0913 - one argument a flag
     price: Literal["own", "contract", "list", "spot"] = "list",
     stack: Stack = _STACK,
     ways: Ways = _WAYS,
+    experts: Experts = _EXPERTS,
     caps: Caps = _CAPS,
     top: Count = 1,
     facts: Facts = (),
+    evidence: bool = False,
     json: bool = False,
     csv: Name | None = None,
     emit: Name | None = None,
@@ -53,6 +72,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     Args:
         model: name, Hugging Face id, or path of a config.json.
         lengths: what a request looks like.
+        caching: what a prefix cache may hold.
         on: systems, `a,b` or `all`.
         ttft: greatest mean time to first token: 2s, 500ms, none.
         tpot: greatest mean time per output token: 30ms, none.
@@ -63,9 +83,11 @@ def plan(  # noqa: PLR0913 - one argument a flag
         price: which prices count.
         stack: engine and number formats.
         ways: how the model may be served.
+        experts: redundant experts.
         caps: what the whole deployment may take.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
+        evidence: list the nearest measured points of each row, with source and distance.
         json: write the answer as JSON.
         csv: write the rows as CSV, into a file or, without one, to standard output.
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
@@ -75,6 +97,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     question = ask(
         model,
         lengths,
+        caching=caching,
         ttft=ttft,
         tpot=tpot,
         facts=facts,
@@ -85,14 +108,21 @@ def plan(  # noqa: PLR0913 - one argument a flag
         objective=objective,
         price=price,
         top=top,
-        **stack.given(),
-        **ways.given(),
-        **caps.given(),
+        **(stack.given() | ways.given() | experts.given() | caps.given()),
     )
     with progress() as report:
         found = answer(question, facts=facts, progress=report)
         simulated = confirmed(found, confirm, facts, report)
-    write(found, json=json, csv=csv, simulated=simulated)
+    write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence, simulated=simulated)
+    return settled(found, emit, facts)
+
+
+def settled(found: Answer, emit: str | None, facts: tuple[Path, ...]) -> int:
+    """Write what runs the best row, where it is asked; return the exit code.
+
+    Raises:
+        NotMet: no row meets the limits.
+    """
     if found.best() is None:
         raise NotMet(shortfall(found))
     if emit:
@@ -117,9 +147,10 @@ def write(
     json: bool,
     csv: str | None,
     page: str = "plan",
+    evidence: bool = False,
     simulated: Sequence[Confirmation] = (),
 ) -> None:
-    """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate)."""
+    """Print an answer: as JSON, as CSV, or as the page of a verb (plan or estimate), and its evidence."""
     from assay.report.export import write_csv, write_json
 
     if csv == "-" and json:
@@ -135,10 +166,13 @@ def write(
             sys.stdout,
         )
     elif csv != "-":
+        from assay.report.evidence import evidence_page
         from assay.report.explain import estimate_page
         from assay.report.terminal import plan_page, put, terminal
 
         put(estimate_page(found) if page == "estimate" else plan_page(found, terminal().width))
+        if evidence:
+            put(evidence_page(found))
         if simulated:
             from assay.report.confirm import confirm_page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,8 @@ def validate(  # noqa: PLR0913 - one argument a flag
     by: tuple[Key, ...] = (),
     leave_out: Name | None = None,
     folds: int = 10,
+    planned: bool = False,
+    pairs: bool = False,
     html: Path | None = None,
     json: bool = False,
     on: Name | None = None,
@@ -36,6 +39,10 @@ def validate(  # noqa: PLR0913 - one argument a flag
         leave_out: calibrate on the files without a group and score it: accelerator, model, group
             (chip, model, engine), pair (chip, model), configuration, or one of them as KEY=VALUE.
         folds: parts that the groups are left out in.
+        planned: score only what is answered by planning the best deployment (MLPerf Offline and Server whose
+            layout nobody published), by accelerator, and the ratios between accelerators.
+        pairs: also compare points that differ in one condition: is the change predicted the right way, and
+            as large.
         html: write the result as one HTML file.
         json: write the result as JSON.
         on: system of every point, where the files do not say.
@@ -47,11 +54,15 @@ def validate(  # noqa: PLR0913 - one argument a flag
         kv: KV cache format, where the files do not say.
         facts: folder of your own chips, systems, models; may be repeated.
     """
+    from assay.calibrate import planned as planning
     from assay.calibrate.leave_out import validate_left_out
+    from assay.calibrate.pairs import pairs as matched
+    from assay.calibrate.pairs import summary
     from assay.calibrate.validate import METRICS
     from assay.calibrate.validate import validate as compare
     from assay.cli.measured import predictor, stated, use
     from assay.measure.read import read_all
+    from assay.report import proof
     from assay.report.export import write_json
     from assay.report.scoreboard import html as write_html
     from assay.report.scoreboard import page
@@ -65,12 +76,24 @@ def validate(  # noqa: PLR0913 - one argument a flag
         found = validate_left_out(records, predictor(residual=False), leave_out, count=folds)
     else:
         found = compare(records, predictor())
+    ratios = planning.ratios(found) if planned else []
+    compared = summary(matched(found)) if pairs else []
+    if planned:
+        found = found.where(planning.planned(found.records))
     result = found.json(by)
     if html is not None:
         pairs = {metric: found.scores[metric].pairs() for metric in METRICS}
         html.write_text(write_html(result, pairs, "assay validate"), encoding="utf-8")
+    if planned:
+        result["ratios"] = [asdict(item) for item in ratios]
+    if pairs:
+        result["pairs"] = compared
     if json:
         write_json(result, sys.stdout)
-    else:
-        put(page(result))
+        return 0
+    put(page(result))
+    if planned:
+        put(proof.planned_page(planning.by_chip(found), ratios))
+    if pairs:
+        put(proof.pairs_page(compared))
     return 0

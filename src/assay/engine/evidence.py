@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from math import log2, sqrt
+from math import isfinite, log2, sqrt
 from typing import Any
 
 from assay.catalogue.load import catalogue
@@ -67,7 +67,7 @@ def distance(point: Mapping[str, Any], setting: Setting, load: Mapping[str, floa
 
 
 def _octaves(first: float | None, second: float | None) -> float:
-    return abs(log2(first / second)) / _OCTAVES if first and second else 0.0
+    return abs(log2(first / second)) / _OCTAVES if first and second and isfinite(second) else 0.0
 
 
 def nearest(setting: Setting, load: Mapping[str, float], most: int = 3) -> tuple[dict[str, Any], ...]:

@@ -107,8 +107,10 @@ def evaluate(copy: Replica, load: Load, drafting: Speculation, skew: float) -> O
     capacity = copy.capacity(context)
     state = steady(step, engine, load, capacity)
     median = state.ttft
-    if load.kind in ("closed", "offline"):
+    if load.kind == "closed":
         state, median = finite(step, engine, load, state)
+    elif load.kind == "offline":
+        state, median = together(step, engine, load, state)
     degrees = step.table.degrees
     local = np.ceil(np.maximum(state.batch, 1.0) / (degrees.dp * degrees.pp)[:, None])
     decode = Batch(local, np.maximum(state.batch / degrees.pp[:, None], 1.0))
@@ -205,9 +207,37 @@ def finite(step: Step, engine: Engine, load: Load, state: Steady) -> tuple[Stead
     return replace(state, ttft=mean, queue=state.queue + mean - state.ttft), median
 
 
-def best_layout(outcome: Outcome) -> NDArray[np.intp]:
-    """Return the layout of each point, (n,): the greatest throughput among those that fit."""
-    score = np.where(outcome.capacity >= 1, outcome.state.throughput, -1.0)
+def together(step: Step, engine: Engine, load: Load, state: Steady) -> tuple[Steady, Floats]:
+    """Return the state with the mean TTFT of N requests that are all there from the start, and the median.
+
+    The B that run together are admitted as fast as prompts go, p each; the rest one by one as others finish,
+    at the throughput X. The mean over the order of admission is
+
+        (B^2 p / 2 + (N - B) (B p + (N - B) / 2 X)) / N
+    """
+    degrees = step.table.degrees
+    service = prompt_seconds(step, engine)
+    each = service / (degrees.dp * degrees.pp)[:, None]
+    many = np.where(np.isfinite(load.requests), np.maximum(load.requests, 1.0), state.concurrency)
+    inside = np.minimum(state.concurrency, many)
+    later = many - inside
+    first = inside * each
+    wait = (inside * first / 2.0 + later * (first + later / 2.0 / state.throughput)) / many
+    half = np.minimum(many / 2.0, inside) * each + np.maximum(many / 2.0 - inside, 0.0) / state.throughput
+    known = np.isfinite(load.requests)
+    mean = np.where(known, np.maximum(engine.request + service + wait, state.ttft), state.ttft)
+    median = np.where(known, np.maximum(engine.request + service + half, state.ttft), state.ttft)
+    return replace(state, ttft=mean, queue=state.queue + mean - state.ttft), median
+
+
+def best_layout(outcome: Outcome, replicas: Floats | float = 1.0) -> NDArray[np.intp]:
+    """Return the layout of each point, (n,): the greatest throughput of all replicas among those that fit.
+
+    Args:
+        outcome: figures of one replica of each layout.
+        replicas: copies of each layout that the chips hold, (L, 1).
+    """
+    score = np.where(outcome.capacity >= 1, outcome.state.throughput * replicas, -1.0)
     return np.asarray(np.argmax(score, axis=0))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from assay.catalogue.schema import System
 from assay.engine.overheads import Engine
+from assay.engine.redundancy import Copies, busiest, with_copies
 from assay.engine.step import Step, Workload, compile_step
 from assay.llm.architecture import Architecture
 from assay.llm.formats import BYTES, weight_formats
@@ -54,6 +55,7 @@ class Replica:
         weights, kv: formats chosen.
         usable: bytes of a chip that weights and cache may take.
         working: bytes of a chip for activations of the largest step, (L,).
+        copies: redundant experts; None = none counted, and ranks as even as engines usually keep them.
     """
 
     model: Model
@@ -64,6 +66,7 @@ class Replica:
     kv: str
     usable: float
     working: Array
+    copies: Copies | None = None
 
     def capacity(self, context: ArrayLike) -> Array:
         """Return the sequences of `context` tokens that fit beside the weights, (L, N); 0 = none."""
@@ -76,12 +79,13 @@ class Replica:
             np.minimum(fitting, self.engine.sequences * degrees.pp[:, None]) * degrees.dp[:, None]
         )
 
-    def step(self, workload: Workload, skew: float) -> Step:
+    def step(self, workload: Workload, skew: Array | float) -> Step:
         """Compile the step of all layouts for a workload, with its draft passes where it speculates."""
         drafter = None
+        busy = skew if self.copies is None else busiest(self.table, self.copies)
         if workload.drafts:
             drafter = _table(self.model, self.table.layouts, self.weights, self.kv, drafting=True)
-        return compile_step(self.table, self.system, workload, skew, drafter)
+        return compile_step(self.table, self.system, workload, busy, drafter)
 
     def memory(self, index: int, sequences: float, context: float) -> dict[str, float]:
         """Return bytes of one chip by term for one layout holding `sequences` of `context` tokens."""
@@ -99,7 +103,13 @@ class Replica:
 
 
 def replica(
-    model: Model, system: System, layouts: tuple[Layout, ...], weights: str, kv: str, engine: Engine
+    model: Model,
+    system: System,
+    layouts: tuple[Layout, ...],
+    weights: str,
+    kv: str,
+    engine: Engine,
+    copies: Copies | None = None,
 ) -> Replica:
     """Shard a model by many layouts in one pair of formats.
 
@@ -110,8 +120,11 @@ def replica(
         weights: choice of `assay.llm.formats.weight_formats` (native, bf16, fp8, fp4, int4, int8).
         kv: `bf16` or `fp8`.
         engine: its memory share and budget set what is left for the cache.
+        copies: redundant experts to hold and to even ranks with.
     """
     table = _table(model, layouts, weights, kv)
+    if copies is not None:
+        table = with_copies(table, copies)
     return Replica(
         model=model,
         system=system,
@@ -121,6 +134,7 @@ def replica(
         kv=kv,
         usable=system.chip.memory_bytes * engine.memory,
         working=working_bytes(table, engine.budget),
+        copies=copies,
     )
 
 

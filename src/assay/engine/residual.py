@@ -57,44 +57,73 @@ UNCALIBRATED = 0.7
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Everything `assay calibrate` learned for serving.
+class Correction:
+    """What `assay calibrate` learned of one metric.
 
     Attributes:
         kernel: how alike two points are.
         centres: standardised features of the centres (m, columns); `codes`: their groups (m, levels).
         vocabulary: name of a group -> code, for each level of the kernel.
-        weights: metric -> weight of each centre (m,).
-        means: metric -> log of what the correction returns to without evidence.
-        deployments: metric -> mark of a deployment -> what is left of it after the kernel, log.
-        spreads: metric -> (mean, weight of each centre) of the log of the interval's scale.
-        intervals: metric -> knowledge -> (low, high): quantiles of residual over scale.
-        known: marks of the groups that were measured, at the levels of `ASKED`.
+        weights: weight of each centre (m,). `mean`: log of what the correction returns to without evidence.
+        deployments: mark of a deployment -> what is left of it after the kernel, log.
+        spread: (mean, weight of each centre) of the log of the interval's scale.
+        intervals: knowledge -> (low, high): quantiles of residual over scale.
         near: similarity to the nearest centre that ordinary evidence has; further points get wider intervals.
         length: length of that similarity.
-        id: what identifies the calibration in answers. `about`: provenance.
     """
 
     kernel: Kernel
     centres: Single
     codes: Codes
     vocabulary: tuple[Mapping[str, int], ...]
-    weights: Mapping[str, Floats]
-    means: Mapping[str, float]
-    deployments: Mapping[str, Mapping[str, float]]
-    spreads: Mapping[str, tuple[float, Floats]]
-    intervals: Mapping[str, Mapping[str, tuple[float, float]]]
-    known: frozenset[str]
+    weights: Floats
+    mean: float
+    deployments: Mapping[str, float]
+    spread: tuple[float, Floats]
+    intervals: Mapping[str, tuple[float, float]]
     near: float
     length: float
-    id: str = ""
-    about: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def stacked(self) -> Single:
-        """Return the weights of every metric and of its scale, side by side, (m, 2 metrics)."""
-        pairs = [[self.weights[name], self.spreads[name][1]] for name in self.weights]
-        return np.array(pairs, dtype=np.float32).reshape(-1, len(self.centres)).T.copy()
+        """Return the weights of the metric and of its scale, side by side, (m, 2)."""
+        return np.array([self.weights, self.spread[1]], dtype=np.float32).T.copy()
+
+    def look_up(
+        self, features: Floats, groups: list[tuple[str, ...]], index: NDArray[np.intp], kinds: list[str]
+    ) -> tuple[Floats, tuple[Floats, Floats]]:
+        """Return the correction of n points and the bounds of its interval around it, all in log.
+
+        Args:
+            features: of the points (n, columns). `index`: setting of each (n,).
+            groups: keys of each setting (s, levels). `kinds`: knowledge of each setting (s,).
+        """
+        codes = setting_codes(groups, self.kernel, self.vocabulary)
+        z = self.kernel.standard(features)
+        between, gap = self.kernel.compare((z, codes, index), (self.centres, self.codes))
+        shift, size = (between @ self.stacked).astype(np.float64).T
+        left = np.array([self.deployments.get(mark(group[-1]), 0.0) for group in groups])
+        alike = np.exp(-0.5 * gap / self.length**2)
+        wider = 1.0 + WIDER * np.clip(1.0 - alike / max(self.near, 1e-9), 0.0, 1.0)
+        scale = np.exp(np.clip(size + self.spread[0], *SCALES)) * wider
+        low, high = np.array([self.intervals[kind] for kind in kinds]).reshape(-1, 2)[index].T
+        return shift + self.mean + left[index], (low * scale, high * scale)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything `assay calibrate` learned for serving.
+
+    Attributes:
+        metrics: metric -> its correction.
+        known: marks of the groups that were measured, at the levels of `ASKED`.
+        id: what identifies the calibration in answers. `about`: provenance.
+    """
+
+    metrics: Mapping[str, Correction]
+    known: frozenset[str]
+    id: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def knowledge(self, group: tuple[str, ...]) -> str:
         """Return how much of a setting's group has been measured, a key of `KNOWLEDGE`."""
@@ -135,28 +164,15 @@ def apply(
     """Return `raw` corrected by a calibration."""
     used, index = np.unique(conditions.setting, return_inverse=True)
     groups = [keys(conditions.settings[place], known) for place in used]
-    z = calibration.kernel.standard(numbers(conditions, raw, known))
-    between, gap = calibration.kernel.compare(
-        (z, setting_codes(groups, calibration.kernel, calibration.vocabulary), index),
-        (calibration.centres, calibration.codes),
-    )
-    alike = np.exp(-0.5 * gap / calibration.length**2)
-    wider = 1.0 + WIDER * np.clip(1.0 - alike / max(calibration.near, 1e-9), 0.0, 1.0)
+    features = numbers(conditions, raw, known)
     kinds = [calibration.knowledge(group) for group in groups]
-    sums = between @ calibration.stacked
-    place = {name: 2 * number for number, name in enumerate(calibration.weights)}
     changed: dict[str, Estimate] = {}
     for metric in METRICS:
-        if metric not in calibration.weights:
+        found = calibration.metrics.get(metric)
+        if found is None:
             changed[metric] = _uncalibrated(getattr(raw, metric), metric)
             continue
-        shift = sums[:, place[metric]].astype(np.float64) + calibration.means[metric]
-        left = calibration.deployments.get(metric, {})
-        shift = shift + np.array([left.get(mark(group[-1]), 0.0) for group in groups])[index]
-        size = sums[:, place[metric] + 1].astype(np.float64) + calibration.spreads[metric][0]
-        scale = np.exp(np.clip(size, *SCALES)) * wider
-        low, high = np.array([calibration.intervals[metric][kind] for kind in kinds]).reshape(-1, 2)[index].T
-        bounds = (low * scale, high * scale)
+        shift, bounds = found.look_up(features, groups, index, kinds)
         changed[metric] = _shifted(getattr(raw, metric), shift, bounds, metric)
         if metric == "ttft":
             changed["ttft_median"] = _shifted(raw.ttft_median, shift, bounds, metric)
@@ -251,39 +267,32 @@ def load(table: Mapping[str, Any]) -> Calibration:
 
 
 def _load(table: Mapping[str, Any]) -> Calibration:
-    terms, linear = terms_of(table["kernel"])
     metrics: Mapping[str, Mapping[str, Any]] = table["metrics"]
     return Calibration(
-        kernel=Kernel(
-            unpack(table["center"]).astype(np.float64),
-            unpack(table["scale"]).astype(np.float64),
-            terms,
-            linear,
-        ),
-        centres=unpack(table["centres"]).astype(np.float32),
-        codes=unpack(table["codes"]).astype(np.int32),
-        vocabulary=tuple(
-            {str(name): code for code, name in enumerate(names)} for names in table["vocabulary"]
-        ),
-        weights={name: unpack(item["weights"]).astype(np.float64) for name, item in metrics.items()},
-        means={name: float(item["mean"]) for name, item in metrics.items()},
-        deployments={
-            name: {str(key): float(value) for key, value in item["deployments"].items()}
-            for name, item in metrics.items()
-        },
-        spreads={
-            name: (float(item["spread_mean"]), unpack(item["spread_weights"]).astype(np.float64))
-            for name, item in metrics.items()
-        },
-        intervals={
-            name: {kind: (float(pair[0]), float(pair[1])) for kind, pair in item["intervals"].items()}
-            for name, item in metrics.items()
-        },
+        metrics={name: _correction(item) for name, item in metrics.items()},
         known=frozenset(table["known"]),
-        near=float(table["near"]),
-        length=float(table["length"]),
         id=str(table.get("id", "")),
         about=dict(table.get("about", {})),
+    )
+
+
+def _correction(item: Mapping[str, Any]) -> Correction:
+    terms, linear = terms_of(item["kernel"])
+    center, scale = (unpack(item[name]).astype(np.float64) for name in ("center", "scale"))
+    return Correction(
+        kernel=Kernel(center, scale, terms, linear),
+        centres=unpack(item["centres"]).astype(np.float32),
+        codes=unpack(item["codes"]).astype(np.int32),
+        vocabulary=tuple(
+            {str(name): code for code, name in enumerate(names)} for names in item["vocabulary"]
+        ),
+        weights=unpack(item["weights"]).astype(np.float64),
+        mean=float(item["mean"]),
+        deployments={str(key): float(value) for key, value in item["deployments"].items()},
+        spread=(float(item["spread_mean"]), unpack(item["spread_weights"]).astype(np.float64)),
+        intervals={kind: (float(pair[0]), float(pair[1])) for kind, pair in item["intervals"].items()},
+        near=float(item["near"]),
+        length=float(item["length"]),
     )
 
 
@@ -292,30 +301,25 @@ def dump(calibration: Calibration) -> dict[str, Any]:
     return {
         "id": calibration.id,
         "about": dict(calibration.about),
-        "near": round(calibration.near, 6),
-        "length": calibration.length,
-        "kernel": plain(calibration.kernel),
-        "metrics": {
-            name: {
-                "mean": round(calibration.means[name], 6),
-                "intervals": {
-                    kind: [round(low, 4), round(high, 4)]
-                    for kind, (low, high) in calibration.intervals[name].items()
-                },
-                "spread_mean": round(calibration.spreads[name][0], 6),
-                "weights": pack(calibration.weights[name], "f4"),
-                "spread_weights": pack(calibration.spreads[name][1], "f4"),
-                "deployments": {
-                    key: round(value, 3)
-                    for key, value in sorted(calibration.deployments.get(name, {}).items())
-                },
-            }
-            for name in calibration.weights
-        },
+        "metrics": {name: _plain(item) for name, item in calibration.metrics.items()},
         "known": sorted(calibration.known),
-        "vocabulary": [list(words) for words in calibration.vocabulary],
-        "center": pack(calibration.kernel.center, "f4"),
-        "scale": pack(calibration.kernel.scale, "f4"),
-        "codes": pack(calibration.codes, "i2"),
-        "centres": pack(calibration.centres, "f2"),
+    }
+
+
+def _plain(item: Correction) -> dict[str, Any]:
+    return {
+        "mean": round(item.mean, 6),
+        "near": round(item.near, 6),
+        "length": item.length,
+        "intervals": {kind: [round(low, 4), round(high, 4)] for kind, (low, high) in item.intervals.items()},
+        "kernel": plain(item.kernel),
+        "spread_mean": round(item.spread[0], 6),
+        "weights": pack(item.weights, "f4"),
+        "spread_weights": pack(item.spread[1], "f4"),
+        "deployments": {key: round(value, 3) for key, value in sorted(item.deployments.items())},
+        "vocabulary": [list(words) for words in item.vocabulary],
+        "center": pack(item.kernel.center, "f4"),
+        "scale": pack(item.kernel.scale, "f4"),
+        "codes": pack(item.codes, "i2"),
+        "centres": pack(item.centres, "f2"),
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from assay.catalogue.load import catalogue
+
 Array = NDArray[np.float64]
 
 
@@ -16,7 +18,7 @@ def coverage(rows: ArrayLike, experts: int, topk: float) -> Array:
     return np.asarray(-np.expm1(np.asarray(rows) * np.log1p(-min(topk / experts, 1 - 1e-12))))
 
 
-def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Array:
+def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: ArrayLike) -> Array:
     """Return the load of the busiest expert rank over the mean.
 
     Chance: the greatest of `ranks` near-Poisson counts of mean m exceeds it by about
@@ -24,5 +26,10 @@ def imbalance(rows: ArrayLike, topk: float, ranks: ArrayLike, skew: float) -> Ar
     """
     ranks = np.asarray(ranks, dtype=np.float64)
     mean = np.maximum(np.asarray(rows) * topk / ranks, 1.0)
-    worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + skew * (ranks > 1)
+    worst = 1.0 + np.sqrt(2.0 * np.log(ranks) / mean) + np.asarray(skew) * (ranks > 1)
     return np.asarray(np.minimum(worst, ranks))
+
+
+def overlap_share() -> float:
+    """Return the share of the smaller of exchange and kernels that two-batch overlap hides."""
+    return float(catalogue().table("engines/experts")["overlap"]["value"])

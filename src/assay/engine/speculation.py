@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from assay.catalogue.load import catalogue
 
@@ -61,7 +61,18 @@ def usual_yield(drafts: int, model: str = "") -> float:
         drafts: tokens drafted a step.
         model: catalogue name; models without figures of their own take those of all.
     """
-    return float(1.0 + np.cumprod(acceptance_by_position(drafts, model)).sum())
+    return yield_of(acceptance_by_position(drafts, model))
+
+
+def yield_of(acceptance: ArrayLike) -> float:
+    """Return the tokens a step yields at these chances of each draft once those before it were accepted."""
+    return float(1.0 + np.cumprod(np.asarray(acceptance, dtype=np.float64)).sum())
+
+
+def published_acceptance(model: str) -> tuple[dict[str, Any], ...]:
+    """Return the published runs of a model's family with acceptance by position, as in the data file."""
+    rows = catalogue().table("engines/acceptance")["rows"]
+    return tuple(dict(row) for row in rows if model.startswith(row["model"]))
 
 
 def acceptance_by_position(drafts: int, model: str = "") -> Floats:

@@ -94,7 +94,7 @@ def at_batch(step: Step, engine: Engine, batch: ArrayLike, variation: float = 1.
     # Kingman: rho / (1 - rho) * (c_a^2 + c_s^2) / 2 * S, with equal service times
     load = np.minimum(busy, SATURATED)
     queue = load / (1.0 - load) * variation / 2.0 * service
-    ttft = engine.request + mean_step / 2.0 + queue + service
+    ttft = engine.request + step.workload.fetch + mean_step / 2.0 + queue + service
     return Steady(
         batch=decoding,
         concurrency=decoding + throughput * ttft,

@@ -21,16 +21,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assay.catalogue.load import catalogue
 from assay.catalogue.schema import System
-from assay.engine.routing import coverage, imbalance
+from assay.engine.routing import coverage, imbalance, overlap_share
 from assay.llm.operators import Operator
 from assay.llm.shard import Kernel, Message, Table
 from assay.timing.collectives import link
 from assay.timing.rates import Rates, rates
 
 Array = NDArray[np.float64]
-
 
 #: Decode tokens, prompt tokens and finished prompts of one step; None where it has none.
 Tokens: TypeAlias = tuple[Array, Array | None, Array | None]
@@ -46,6 +44,7 @@ class Workload:
         chunk: largest prompt chunk of one step, tokens.
         drafts: draft tokens verified with each decode token.
         yields: tokens a sequence gains in one decode step (1 without drafts).
+        fetch: s to bring cached input from host memory or SSD before a prompt starts.
     """
 
     isl: Array | float
@@ -54,6 +53,11 @@ class Workload:
     chunk: float = 8192.0
     drafts: float = 0.0
     yields: Array | float = 1.0
+    fetch: Array | float = 0.0
+
+    def take(self, rows: NDArray[np.intp]) -> Workload:
+        """Return the workload of the layouts at `rows`, where cached input differs between layouts."""
+        return replace(self, cached=_part(self.cached, rows), fetch=_part(self.fetch, rows))
 
     @property
     def fresh(self) -> Array:
@@ -134,7 +138,7 @@ class Step:
     costs: tuple[Cost, ...]
     traffic: tuple[Traffic, ...]
     overhead: Array
-    skew: float
+    skew: Array | float
     joined: tuple[Cost, ...]
     linear: tuple[Array, Array, Array, Array]
     drafter: Step | None = None
@@ -146,13 +150,15 @@ class Step:
         return replace(
             self,
             table=self.table.take(rows, tuple(cost.kernel for cost in costs)),
+            workload=self.workload.take(rows),
             costs=costs,
             joined=tuple(cost for cost in costs if cost.arithmetic),
             linear=_quadruple([part[rows] for part in self.linear]),
             traffic=tuple(item.take(rows) for item in self.traffic),
             overhead=self.overhead[rows],
             drafter=self.drafter.take(rows) if self.drafter else None,
-            overlap=self.overlap[rows] if isinstance(self.overlap, np.ndarray) else self.overlap,
+            skew=_part(self.skew, rows),
+            overlap=_part(self.overlap, rows),
         )
 
 
@@ -191,7 +197,7 @@ def visible(start: ArrayLike, end: ArrayLike, cap: float, stride: float = 1.0) -
 
 
 def compile_step(
-    table: Table, system: System, workload: Workload, skew: float = 0.0, drafter: Table | None = None
+    table: Table, system: System, workload: Workload, skew: Array | float = 0.0, drafter: Table | None = None
 ) -> Step:
     """Fold a sharded model, a system and a workload into a step.
 
@@ -273,6 +279,11 @@ def _query_rows(operator: Operator, table: Table, workload: Workload) -> Array:
     return np.asarray(queries / keys * (1.0 + workload.drafts))
 
 
+def _part(value: Array | float, rows: NDArray[np.intp]) -> Array | float:
+    """Return the rows of an array over layouts; one that all layouts share as it is."""
+    return value[rows] if isinstance(value, np.ndarray) and value.ndim == 2 and len(value) > 1 else value
+
+
 def _quadruple(items: list[Array]) -> tuple[Array, Array, Array, Array]:
     first, second, third, fourth = items
     return first, second, third, fourth
@@ -345,11 +356,6 @@ def messages(step: Step, tokens: Tokens) -> tuple[Array, Array | None]:
         if overlapped and item.message.op in ("dispatch", "combine"):
             exchange = exchange + (spent - item.latency[0])
     return total, exchange if overlapped else None
-
-
-def overlap_share() -> float:
-    """Return the share of the smaller of exchange and kernels that two-batch overlap hides."""
-    return float(catalogue().table("engines/experts")["overlap"]["value"])
 
 
 def tokens_of(step: Step, decode: ArrayLike, prompt: ArrayLike | None, finished: ArrayLike) -> Tokens:

@@ -19,9 +19,12 @@ from assay.llm.memory import kv_bytes_per_token, state_bytes_per_sequence, weigh
 from assay.llm.parameters import counts
 from assay.plan import dataflow
 from assay.plan.choice import Choice
+from assay.plan.drafting import drafting_of
 from assay.plan.evidence import near
+from assay.plan.inputs import cache_of
 from assay.plan.moves import moves
 from assay.plan.platform import Platform, ask
+from assay.plan.points import Points
 from assay.plan.predict import calibration
 from assay.study.answer import Answer, Refusal, Row
 from assay.study.question import Question
@@ -77,8 +80,18 @@ def detailed(rows: list[Row], behind: Mapping[int, Choice], question: Question, 
     best = replace(rows[0], evidence=near(rows[0], name, question))
     if id(rows[0]) in behind:
         choice = behind[id(rows[0])]
-        best = replace(best, moves=moves(choice.points, choice.index))
+        best = told(best, choice.points, choice.index, question)
     return (best, *rows[1:])
+
+
+def told(row: Row, points: Points, index: int, question: Question) -> Row:
+    """Return a row with what would move it, what its prefix cache does, and what its drafts do."""
+    return replace(
+        row,
+        moves=moves(points, index),
+        cache=cache_of(points, index, question),
+        drafting=drafting_of(points, index, question),
+    )
 
 
 def on(question: Question, prepared: Model, system: System, known: Catalogue) -> Platform:

@@ -17,7 +17,8 @@ from assay.llm.formats import BYTES, native_label, weight_formats
 from assay.llm.layout import Layout
 from assay.llm.memory import cache_bytes, state_bytes_per_sequence
 from assay.plan.pareto import front
-from assay.plan.platform import Platform, price_of
+from assay.plan.place import price_of
+from assay.plan.platform import Platform
 from assay.plan.points import cost, energy, inverse, scale
 from assay.study.answer import FIGURES, Row
 from assay.study.deployment import Deployment
@@ -36,8 +37,13 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
 
     Raises:
         DoesNotFit: more chips would be needed than the largest machine described in public.
-        NoEvidence: a fact of the chip that is needed is not published.
+        NoEvidence: a fact of the chip that is needed is not published, or a prefix cache is asked for.
     """
+    if question.caches is not None:
+        raise NoEvidence(
+            f"How {system.name} keeps and finds cached prefixes is not published.",
+            "Leave out the prefix cache for it.",
+        )
     price, note = price_of(facts, system, question.price)
     weights = question.weights or "native"
     kv = question.kv or "bf16"

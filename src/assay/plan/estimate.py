@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.catalogue.load import catalogue
 from assay.catalogue.query import Catalogue
@@ -20,12 +21,14 @@ from assay.engine.speculation import Speculation
 from assay.errors import BadInput, NoEvidence
 from assay.llm.layout import Layout
 from assay.plan import dataflow
-from assay.plan.answer import check, provenance, summary
+from assay.plan.answer import check, provenance, summary, told
+from assay.plan.caches import delayed, prefilling, stated
 from assay.plan.choice import Choice
 from assay.plan.disaggregate import fixed, sides
 from assay.plan.evidence import near
-from assay.plan.moves import moves
-from assay.plan.platform import UNBOUNDED, build, price_of
+from assay.plan.experts import only_copies
+from assay.plan.place import UNBOUNDED, price_of
+from assay.plan.platform import build
 from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
 from assay.plan.space import shape
@@ -34,6 +37,8 @@ from assay.plan.sweep import Lengths, Sweep, refuse, sweep
 from assay.plan.why import steps_of
 from assay.study.answer import Answer, Row
 from assay.study.question import Question
+
+Floats = NDArray[np.float64]
 
 #: Batches that a stated decode pool is timed at before its load is met between two of them.
 FINE = 96
@@ -123,10 +128,15 @@ def _row(
     question: Question, prepared: Model, system: System, layout: Layout, known: Catalogue
 ) -> tuple[Row, Points]:
     price, note = price_of(known, system, question.price)
-    found = _sweep(question, prepared, system, layout, drafting(question, prepared))
+    drafts = drafting(question, prepared)
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        return _sweep(question, prepared, system, layout, drafts, cached, fetch)
+
+    found, kept = stated(question, run)
     first = np.zeros(1, dtype=np.intp)
     offered = question.rate is not None
-    points = gather(found, first, first, price, question.engine, offered=offered)
+    points = gather(found, first, first, price, question.engine, offered=offered, hits=kept)
     notes = tuple(system.warnings) + ((note,) if note else ())
     capacity = float(found.capacity[0, 0])
     if capacity < (question.concurrency or 1):
@@ -134,16 +144,22 @@ def _row(
     if float(found.state.utilisation[0, 0]) >= 0.98:
         notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
     row = build(Choice(points, 0, 1, True, 0.0), question, notes)
-    return replace(row, moves=moves(points, 0)), points
+    return told(row, points, 0, question), points
 
 
 def drafting(question: Question, prepared: Model) -> Speculation | None:
     """Return the speculation of a stated deployment: none, or the usual number of drafts."""
-    return None if question.speculation == NONE else options("mtp", prepared)[-1]
+    return None if question.speculation == NONE else options("mtp", prepared, question.acceptance)[-1]
 
 
 def _sweep(
-    question: Question, prepared: Model, system: System, layout: Layout, drafts: Speculation | None
+    question: Question,
+    prepared: Model,
+    system: System,
+    layout: Layout,
+    drafts: Speculation | None,
+    cached: Floats | float,
+    fetch: Floats | float = 0.0,
 ) -> Sweep:
     found = sweep(
         prepared,
@@ -152,11 +168,12 @@ def _sweep(
         question.weights or "native",
         default_kv(system, question.kv),
         engine(question.engine),
-        Lengths(question.isl, question.osl, question.cached),
+        Lengths(question.isl, question.osl, cached, fetch),
         skew(),
         concurrency=question.concurrency,
         rate=question.rate,
         drafting=drafts,
+        copies=only_copies(question, layout),
     )
     if not np.any(found.fits):
         raise refuse(found)
@@ -187,8 +204,14 @@ def _pools(
     price, note = price_of(known, system, question.price)
     first_price, _ = price_of(known, first_system, question.price)
     plain = replace(question, concurrency=1, rate=None)
-    first = _sweep(plain, prepared, first_system, legal(first_text, prepared, first_system), None)
-    last = _sweep(plain, prepared, system, legal(last_text, prepared, system), drafting(question, prepared))
+    before = legal(first_text, prepared, first_system)
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        return _sweep(plain, prepared, first_system, before, None, cached, fetch)
+
+    first, kept = prefilling(question, run, many)
+    drafts = drafting(question, prepared)
+    last = _sweep(plain, prepared, system, legal(last_text, prepared, system), drafts, question.cached)
     settings = engine(question.engine)
     both = sides(first, last, settings, UNBOUNDED, batches=FINE, thin=False)
     if both is None:
@@ -204,9 +227,11 @@ def _pools(
             f"{system.name} has no published rate between its scale-up domains: a cache cannot cross.",
             "Plan both pools within one domain, or give nic_bandwidth in a facts file.",
         )
+    if kept is not None:
+        found = delayed(found, kept.fetch)
     places = tuple(np.zeros(1, dtype=np.intp) for _ in range(4))
     prices, offered = (first_price, price), question.rate is not None
-    points = gather_pairs(both, found, places, prices, question.engine, offered=offered)
+    points = gather_pairs(both, found, places, prices, question.engine, offered=offered, hits=kept)
     notes = tuple(system.warnings) + ((note,) if note else ())
     if (
         not np.isfinite(found.ttft[0, 0, 0, 0])
@@ -214,4 +239,4 @@ def _pools(
     ):
         notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
     row = build(Choice(points, 0, 1, True, 0.0), question, notes)
-    return replace(row, moves=moves(points, 0)), points
+    return told(row, points, 0, question), points

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from assay.engine.evidence import nearest
-from assay.study.answer import Row
+from assay.study.answer import Answer, Row
 from assay.study.conditions import Pool, Setting
 from assay.study.question import Question
 
@@ -36,6 +37,14 @@ def near(row: Row, model: str, question: Question) -> tuple[Mapping[str, Any], .
     load = {"isl": question.isl, "osl": question.osl, "concurrency": row.concurrency * made.replicas}
     found = nearest(setting, load, _MOST)
     return tuple(_told(point) for point in found if point["distance"] <= FARTHEST)
+
+
+def cited(answer: Answer) -> Answer:
+    """Return an answer whose every row lists its nearest measured points, not only the best one."""
+    name, question = str(answer.model["name"]), answer.question
+    return replace(
+        answer, rows=tuple(replace(row, evidence=near(row, name, question)) for row in answer.rows)
+    )
 
 
 def _told(point: Mapping[str, Any]) -> dict[str, Any]:

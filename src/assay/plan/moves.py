@@ -75,13 +75,13 @@ def best(points: Points, index: int, variant: Variant) -> float:
     """
     copy, side = points.found.copy, points.side
     load, work = points.found.load, points.found.step.workload
-    lengths = Lengths(float(load.isl[0, 0]), float(load.osl[0, 0]), float(load.cached[0, 0]))
+    lengths = Lengths(float(load.isl[0, 0]), float(load.osl[0, 0]), points.cached(index))
     yields = np.atleast_1d(work.yields if variant.yields is None else variant.yields)
     drafting = Speculation(int(work.drafts), yields, int(work.drafts))
     layout, settings = points.layouts[index], variant.engine or copy.engine
     busiest = skew() if variant.skew is None else variant.skew
     system = changed(copy.system, variant.change)
-    one = replica(copy.model, system, (layout,), copy.weights, copy.kv, settings)
+    one = replica(copy.model, system, (layout,), copy.weights, copy.kv, settings, copy.copies)
     step = one.step(lengths.workload(settings.budget, drafting), busiest)
     capacity = float(one.capacity(lengths.isl + lengths.osl / 2)[0, 0])
     # one grid for all changes, so that only the change moves the result
@@ -94,7 +94,7 @@ def best(points: Points, index: int, variant: Variant) -> float:
         return rate / layout.chips
     first = side.layouts[index]
     system = changed(side.copy.system, variant.change)
-    other = replica(copy.model, system, (first,), copy.weights, copy.kv, settings)
+    other = replica(copy.model, system, (first,), copy.weights, copy.kv, settings, copy.copies)
     steps = prompting(other.step(lengths.workload(settings.budget), busiest), settings)
     carried = float((steps.servers / steps.each)[0, 0])
     return 1.0 / (layout.chips / rate + first.chips / carried)

@@ -7,26 +7,31 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.catalogue.quality import quality_note
 from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import Price, System
 from assay.engine.models import is_file
 from assay.engine.overheads import engine
-from assay.engine.replica import Model, default_kv
+from assay.engine.replica import Model
 from assay.engine.speculation import Speculation
-from assay.errors import BadInput, DoesNotFit, NoEvidence
+from assay.errors import DoesNotFit
 from assay.estimate import BASES
 from assay.llm.formats import native_formats, native_label
 from assay.llm.layout import Layout
+from assay.plan.caches import Hits, delayed, hits, prefilling, settled, stated
 from assay.plan.choice import Choice, choose
 from assay.plan.crossover import remarks
 from assay.plan.disaggregate import pairs, shortlist, sides
+from assay.plan.experts import redundancy_note, redundant_of
+from assay.plan.inputs import cache_of
 from assay.plan.moves import limited_by
 from assay.plan.pareto import front
+from assay.plan.place import Place, Way, place_of
 from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
-from assay.plan.space import formats, layouts, shape
+from assay.plan.space import formats
 from assay.plan.speculate import label, options
 from assay.plan.sweep import Lengths, Sweep, candidates, refuse, surpassed, sweep
 from assay.study.answer import FIGURES, Row
@@ -34,12 +39,12 @@ from assay.study.conditions import Pool
 from assay.study.deployment import Deployment
 from assay.study.question import Question
 
+Floats = NDArray[np.float64]
+
 #: Candidates kept a pair of formats before the measured corrections are applied.
 MOST_CANDIDATES = 24
 MOST_PAIRS = 32
 MOST_FRONT = 24
-#: A deployment sized for a rate may have any number of replicas.
-UNBOUNDED = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,59 +59,6 @@ class Platform:
     choices: tuple[Choice, ...] = ()
 
 
-def price_of(facts: Catalogue, system: System, kind: str) -> tuple[Price | None, str]:
-    """Return the price of a chip-hour of the wanted kind and a note.
-
-    A price the user states for a chip stands for every kind. None if nobody has published one.
-    """
-    try:
-        return facts.price(system.chip.id, kind), ""
-    except NoEvidence as error:
-        stated = [price for price in facts.prices(system.chip.id) if price.source == "user"]
-        if stated:
-            return stated[
-                0
-            ], f"the price is the one stated in your facts, whatever its kind ({stated[0].kind})"
-        return None, error.message
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a question is answered: a platform, its prices, its legal layouts, formats apart.
-
-    Attributes:
-        question, model, system: what is asked of what.
-        first: system of the prefill pool of disaggregated deployments.
-        price, first_price: USD per chip-hour of the platform and of the prefill pool.
-        legal: layouts of a replica, and those of the prefill pool.
-        kv: KV format.
-    """
-
-    question: Question
-    model: Model
-    system: System
-    first: System
-    price: Price | None
-    first_price: Price | None
-    legal: tuple[tuple[Layout, ...], tuple[Layout, ...]]
-    kv: str
-
-    @property
-    def lengths(self) -> Lengths:
-        """The workload."""
-        return Lengths(self.question.isl, self.question.osl, self.question.cached)
-
-    @property
-    def limit(self) -> float:
-        """Greatest number of chips of a disaggregated deployment."""
-        asked, most = self.question.chips, self.system.max_chips
-        if self.first.id != self.system.id:
-            most += self.first.max_chips
-        if self.question.rate is not None:
-            return float(asked or UNBOUNDED)
-        return float(min(asked or most, most))
-
-
 def ask(question: Question, model: Model, system: System, facts: Catalogue) -> Platform:
     """Answer a question for one platform with GPUs, TPUs or the like.
 
@@ -114,26 +66,27 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
         DoesNotFit: no legal layout holds the model.
         NoEvidence: a fact of the chip that is needed is not published.
     """
-    place, notes = _place(question, model, system, facts)
+    place, notes = place_of(question, model, system, facts)
     together, apart = [], []
     swept: list[Sweep] = []
     refused: DoesNotFit | None = None
     tried = formats(system.chip, question.weights, native_formats(model.architecture)["experts"])
-    drafts = options(question.speculation, model)
-    sweeps = {weights: [_sweep(place, system, weights, item) for item in drafts] for weights in tried}
+    ways = place.ways(options(question.speculation, model, question.acceptance))
+    sweeps = {weights: [_sweep(place, system, weights, way) for way in ways] for weights in tried}
     for weights, found_all in sweeps.items():
         rivals = [item for other, items in sweeps.items() if other != weights for item in items]
-        for found in found_all:
+        for way, found in zip(ways, found_all, strict=True):
             if not np.any(found.fits):
                 refused = refused or refuse(found)
             elif question.top == 1 and surpassed(found, rivals):
                 continue
             elif question.serving != "disaggregated":
-                row, column = candidates(found, question.ttft, question.tpot, MOST_CANDIDATES)
-                together.append(gather(found, row, column, place.price, question.engine))
-                swept.append(found)
+                points, used = _together(place, weights, way, found)
+                together.append(points)
+                swept.append(used)
             if question.serving != "aggregated" and question.osl > 1:
-                apart.extend(_disaggregated(place, weights, found_all[0], found))
+                plain = next(item for item in found_all if item.copy.copies == way[1])
+                apart.extend(_disaggregated(place, weights, plain, found))
     groups = together + apart
     if not groups:
         raise refused or DoesNotFit(_nothing(question, model, system))
@@ -146,58 +99,65 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     return Platform(tuple(rows), pareto(groups), tuple(chosen))
 
 
-def _place(
-    question: Question, model: Model, system: System, facts: Catalogue
-) -> tuple[Place, tuple[str, ...]]:
-    """Return where a question is answered, and what a reader must know about the system.
-
-    Raises:
-        NoEvidence: a cap on power or money that nobody can check.
-        BadInput: a prefill system that cannot be one.
-    """
-    price, note = price_of(facts, system, question.price)
-    if question.power is not None and not system.power_watts:
-        raise NoEvidence(
-            f"The provisioned power of {system.name} is not published: a power cap cannot be checked."
-        )
-    if question.budget is not None and price is None:
-        raise NoEvidence(f"{note} A budget cannot be checked.")
-    first, first_price = system, price
-    if question.prefill_platform:
-        first = facts.system(question.prefill_platform)
-        if first.chip.kind == "dataflow":
-            raise BadInput(
-                f"{first.name} cannot prefill for another system: its weights stay resident in SRAM.",
-                "Name a system with GPUs, TPUs or the like.",
-            )
-        first_price, _ = price_of(facts, first, question.price)
-    bounds = shape(model.architecture)
-    legal = tuple(layouts(bounds, system, question.chips))
-    other = legal if first.id == system.id else tuple(layouts(bounds, first, question.chips))
-    kv = default_kv(system, question.kv)
-    notes = tuple(system.warnings) + ((note,) if note else ())
-    return Place(question, model, system, first, price, first_price, (legal, other), kv), notes
-
-
 def _nothing(question: Question, model: Model, system: System) -> str:
     if question.serving == "disaggregated":
         return f"No disaggregated deployment of {model.name} on {system.name}: two pools need more chips."
     return f"No legal layout of {model.name} on {system.name}."
 
 
-def _sweep(place: Place, system: System, weights: str, drafting: Speculation | None) -> Sweep:
+def _sweep(
+    place: Place,
+    system: System,
+    weights: str,
+    way: Way,
+    lengths: Lengths | None = None,
+    chosen: tuple[Layout, ...] = (),
+    batch: Floats | None = None,
+) -> Sweep:
     return sweep(
         place.model,
         system,
-        place.legal[system.id == place.first.id and system.id != place.system.id],
+        chosen or place.chosen(system, way[1]),
         weights,
         place.kv,
         engine(place.question.engine),
-        place.lengths,
+        lengths or place.lengths,
         skew(),
         concurrency=place.question.concurrency,
-        drafting=drafting,
+        drafting=way[0],
+        batch=batch,
+        copies=way[1],
     )
+
+
+def _together(place: Place, weights: str, way: Way, found: Sweep) -> tuple[Points, Sweep]:
+    """Return the aggregated candidates of a sweep and the sweep that is compared with others.
+
+    With a prefix cache they are looked for twice, without any hit and with those of a replica that runs one
+    request; then each point gets the hits that its own room allows.
+    """
+    question, asked = place.question, place.question.caches
+
+    def pick(swept: Sweep) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return candidates(swept, question.ttft, question.tpot, MOST_CANDIDATES)
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        lengths = Lengths(question.isl, question.osl, cached, fetch)
+        return _sweep(place, place.system, weights, way, lengths, chosen, batch)
+
+    if asked is None:
+        return gather(found, *pick(found), place.price, question.engine), found
+    chosen: tuple[Layout, ...] = ()
+    batch: Floats | None = None
+    most = hits(asked, found)
+    fuller = run(most.cached, most.fetch)
+    both = [(swept, *pick(swept)) for swept in (found, fuller)]
+    batch = np.concatenate([swept.state.batch[row, column] for swept, row, column in both])[:, None]
+    chosen = tuple(found.copy.table.layouts[int(k)] for _, row, _ in both for k in row)
+    each = np.concatenate([swept.state.throughput[row, column] for swept, row, column in both])
+    exact, known = settled(asked, run, np.maximum(np.ceil((question.rate or 0.0) / each), 1.0))
+    rows, first = np.arange(len(chosen)), np.zeros(len(chosen), dtype=np.intp)
+    return gather(exact, rows, first, place.price, question.engine, hits=known), fuller
 
 
 def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> list[Points]:
@@ -209,45 +169,70 @@ def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> li
         plain: sweep without drafts, whose compiled step times prompts; `found`: the one that decodes.
     """
     question, settings = place.question, engine(place.question.engine)
-    first = plain
+    first, alone = plain, (None, found.copy.copies)
+    if not place.chosen(place.first, found.copy.copies):
+        return []
     if place.first.id != place.system.id:
-        first = _sweep(place, place.first, weights, None)
+        first = _sweep(place, place.first, weights, alone)
     if plain.step.workload.drafts:
-        first = _sweep(place, place.first, weights, None)
+        first = _sweep(place, place.first, weights, alone)
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        return _sweep(place, place.first, weights, alone, Lengths(question.isl, question.osl, cached, fetch))
+
+    known: Hits | None = None
+    if question.caches is not None:
+        first, known = prefilling(question, run)
     both = sides(first, found, settings, place.limit)
     if both is None:
         return []
     matches = pairs(both, place.limit, rate=question.rate, concurrency=question.concurrency)
+    if known is not None:
+        known = known.take(both.rows[0])
+        matches = delayed(matches, known.fetch)
     places = shortlist(matches, question.osl, question.ttft, MOST_PAIRS)
     if not len(places[0]):
         return []
+    known = known.take(places[0]) if known is not None else None
     prices, offered = (place.first_price, place.price), question.rate is not None
-    return [gather_pairs(both, matches, places, prices, question.engine, offered=offered)]
+    return [gather_pairs(both, matches, places, prices, question.engine, offered=offered, hits=known)]
 
 
 def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
-    """Return the choice at its share of the asked rate, not at the most it could carry."""
+    """Return the choice at its share of the asked rate, not at the most it could carry.
+
+    With a prefix cache copies are added where fewer hits than at another batch leave them too few.
+    """
     points, index = choice.points, choice.index
     if points.side is not None:  # its pools are sized for the rate
         return choice
     copy = points.found.copy
     work = points.found.step.workload
     drafting = Speculation(int(work.drafts), np.atleast_1d(work.yields), int(work.drafts))
-    found = sweep(
-        copy.model,
-        copy.system,
-        (points.layouts[index],),
-        copy.weights,
-        copy.kv,
-        copy.engine,
-        Lengths(question.isl, question.osl, question.cached),
-        skew(),
-        rate=(question.rate or 0.0) / choice.replicas,
-        drafting=drafting,
-    )
+
+    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
+        return sweep(
+            copy.model,
+            copy.system,
+            (points.layouts[index],),
+            copy.weights,
+            copy.kv,
+            copy.engine,
+            Lengths(question.isl, question.osl, cached, fetch),
+            skew(),
+            rate=(question.rate or 0.0) / replicas,
+            drafting=drafting,
+            copies=copy.copies,
+        )
+
+    replicas = choice.replicas
+    found, known = stated(question, run, replicas)
+    while known is not None and not np.isfinite(found.state.ttft[0, 0]) and replicas < 2 * choice.replicas:
+        replicas += 1
+        found, known = stated(question, run, replicas)
     first = np.zeros(1, dtype=np.intp)
-    points = gather(found, first, first, price, question.engine, offered=True)
-    return replace(choice, points=points, index=0)
+    points = gather(found, first, first, price, question.engine, offered=True, hits=known)
+    return replace(choice, points=points, index=0, replicas=replicas)
 
 
 def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
@@ -262,6 +247,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     extra: tuple[str, ...] = () if choice.meets else (f"misses the limits by a factor of {choice.miss:.3g}",)
     quality = None if is_file(question.model) else quality_note(copy.model.name, copy.weights)
     extra += (quality,) if quality else ()
+    extra += redundancy_note(copy, layout)
     return Row(
         deployment=deployment(choice, question),
         concurrency=float(points.concurrency[index]),
@@ -274,6 +260,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
         memory=copy.memory(copy.table.layouts.index(layout), batch, question.isl + question.osl / 2),
         power_watts=power * choice.chips if power else None,
         notes=notes + extra,
+        cache=cache_of(points, index, question) if question.caches is not None else {},
     )
 
 
@@ -281,11 +268,12 @@ def deployment(choice: Choice, question: Question) -> Deployment:
     """Return what a choice runs where."""
     points, index, side = choice.points, choice.index, choice.points.side
     copy = points.found.copy
-    prefill, other, replicas = None, "", choice.replicas + choice.spares
+    prefill, other, replicas, copied = None, "", choice.replicas + choice.spares, 0
     if side is not None:
         pool = side.pool(index)
         prefill = Pool(pool.layout, pool.replicas * choice.replicas + choice.spares)
         replicas = int(side.decode[index]) * choice.replicas + choice.spares
+        copied = redundant_of(side.copy, pool.layout)
         other = side.copy.system.id if side.copy.system.id != copy.system.id else ""
     return Deployment(
         system=points.system.id,
@@ -298,6 +286,8 @@ def deployment(choice: Choice, question: Question) -> Deployment:
         prefill=prefill,
         prefill_system=other,
         speculation=label(copy.model, points.found.step.workload.drafts),
+        redundant=redundant_of(copy, points.layouts[index]),
+        prefill_redundant=copied,
     )
 
 

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from assay.catalogue.schema import Price, System
 from assay.engine.features import Known
 from assay.engine.points import Outcome, figures
+from assay.engine.power import replica_watts
 from assay.engine.replica import Model
 from assay.engine.residual import corrected
 from assay.engine.terms import floors, terms
-from assay.errors import NoEvidence
 from assay.estimate import BASES, Estimate
 from assay.llm.layout import Layout
+from assay.plan.caches import Hits
 from assay.plan.disaggregate import Pairs, Sides
 from assay.plan.pools import Places, Pools, blended, outcome, pools, power
 from assay.plan.predict import calibration, predictions
 from assay.plan.sweep import Sweep, closer
 from assay.study.conditions import Conditions, Pool, Predictions, Setting
-from assay.timing.energy import board_watts
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +46,7 @@ class Points:
         predictions: corrected predictions behind them.
         chips: chips of the replica, or of both pools.
         side: the prefill pools of disaggregated candidates, whose layouts are then those that decode.
+        hits: what a prefix cache finds at each point; None where the question states the cached share.
     """
 
     found: Sweep
@@ -56,6 +57,13 @@ class Points:
     predictions: Predictions
     chips: Floats
     side: Pools | None = None
+    hits: Hits | None = None
+
+    def cached(self, index: int) -> float:
+        """Return the share of the input tokens of a point that is found in a cache."""
+        if self.hits is not None:
+            return float(self.hits.cached[index, 0])
+        return float(self.found.load.cached[0, 0])
 
     @property
     def system(self) -> System:
@@ -86,6 +94,7 @@ def gather(
     name: str,
     *,
     offered: bool = False,
+    hits: Hits | None = None,
 ) -> Points:
     """Return the candidate points at (row, column) of a sweep with all their figures.
 
@@ -95,10 +104,11 @@ def gather(
         price: USD per chip-hour, None if nobody has published one.
         name: engine named by the user, "" for none.
         offered: whether the sweep was at a stated request rate.
+        hits: of the points, where a prefix cache was asked for.
     """
     made = closer(found, row, column)
     chips = found.copy.table.degrees.chips[row]
-    return _points(found, made, chips, (price, name, offered), None)
+    return _points(found, made, chips, (price, name, offered), None, hits)
 
 
 def gather_pairs(
@@ -109,6 +119,7 @@ def gather_pairs(
     name: str,
     *,
     offered: bool = False,
+    hits: Hits | None = None,
 ) -> Points:
     """Return the disaggregated candidates at `places` with all their figures.
 
@@ -118,14 +129,20 @@ def gather_pairs(
         prices: USD per chip-hour of a prefill and of a decode chip.
         name: engine named by the user, "" for none.
         offered: whether the pairs were sized for a stated request rate.
+        hits: of the points, where a prefix cache was asked for.
     """
     side = pools(both, pairs, places, prices[0])
     state = outcome(both, pairs, places)
-    return _points(both.last, state, side.chips, (prices[1], name, offered), side)
+    return _points(both.last, state, side.chips, (prices[1], name, offered), side, hits)
 
 
 def _points(
-    found: Sweep, made: Outcome, chips: Floats, terms_of: tuple[Price | None, str, bool], side: Pools | None
+    found: Sweep,
+    made: Outcome,
+    chips: Floats,
+    terms_of: tuple[Price | None, str, bool],
+    side: Pools | None,
+    hits: Hits | None,
 ) -> Points:
     """Return points with figures, from their states: one replica each, or two pools."""
     price, name, offered = terms_of
@@ -138,13 +155,13 @@ def _points(
         part["joules"] = np.full(len(chosen), np.nan)
     raw = predictions(values, least, _flat(terms(made)), [""] * len(chosen))
     concurrency = made.state.concurrency[:, 0] * counts
-    conditions = conditions_of(found, made, chips, name, side)
+    conditions = conditions_of(found, made, chips, name, side, hits)
     better = corrected(conditions, raw, calibration(), _known(found, side))
     per_chip = raw.throughput if offered else carried(better, concurrency / chips, found)
     better = replace(better, throughput=per_chip)
     watts = _power(made, found.copy.system) if side is None else power(made, side)
     table = _figures(found, better, blended(price, side), watts)
-    return Points(found, made, chosen, concurrency, table, better, chips, side)
+    return Points(found, made, chosen, concurrency, table, better, chips, side, hits)
 
 
 def carried(better: Predictions, users: Floats, found: Sweep) -> Estimate:
@@ -180,7 +197,12 @@ def _flat(table: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def conditions_of(
-    found: Sweep, made: Outcome, chips: Floats, name: str, side: Pools | None = None
+    found: Sweep,
+    made: Outcome,
+    chips: Floats,
+    name: str,
+    side: Pools | None = None,
+    hits: Hits | None = None,
 ) -> Conditions:
     """Return the conditions of points as the calibration knows them."""
     copy, layouts = found.copy, made.step.table.layouts
@@ -206,7 +228,7 @@ def conditions_of(
         {
             "isl": np.full(n, float(found.load.isl[0, 0])),
             "osl": np.full(n, float(found.load.osl[0, 0])),
-            "cached": np.full(n, float(found.load.cached[0, 0])),
+            "cached": np.full(n, float(found.load.cached[0, 0])) if hits is None else hits.cached[:, 0],
             "concurrency": made.state.concurrency[:, 0] * counts,
             "acceptance": np.full(n, float(np.ravel(made.step.workload.yields)[0]) if drafts else np.nan),
             "date": np.full(n, SOFTWARE_DATE),
@@ -216,24 +238,8 @@ def conditions_of(
 
 def _power(outcome: Outcome, system: System) -> Estimate | None:
     """Return the mean board power of a chip at each point, W, or None if its power is unpublished."""
-    state = outcome.state
-    # FLOPs of different formats share one activity figure: time at peak of the fastest format in use
-    rate = max(cost.rates.peak for cost in outcome.step.costs)
-    share = 1.0 - state.decode_step / outcome.step.workload.yields / state.tpot
-    busy = []
-    for name, scale in (
-        ("flops", rate),
-        ("moved", system.chip.memory_bandwidth),
-        ("sent", system.link_bandwidth),
-    ):
-        decode = getattr(outcome.decode, name) / state.decode_step
-        prompt = getattr(outcome.prompt, name) / np.maximum(outcome.prompt.seconds, 1e-12)
-        mean = ((1.0 - share) * decode + share * prompt) / scale if scale else np.zeros_like(decode)
-        busy.append(np.minimum(mean[:, 0], 1.0))
-    try:
-        return board_watts(system.chip, busy[0], busy[1], busy[2])
-    except NoEvidence:
-        return None
+    found = replica_watts(outcome, system)
+    return None if found is None else found.apply(lambda number: np.asarray(number)[:, 0])
 
 
 def _figures(

@@ -17,8 +17,9 @@ from assay.catalogue.load import catalogue
 from assay.catalogue.schema import System
 from assay.engine.models import model
 from assay.engine.overheads import engine
-from assay.engine.points import Load, best_layout, evaluate, figures
-from assay.engine.replica import Model, default_kv, replica
+from assay.engine.points import Load, Outcome, best_layout, evaluate, figures
+from assay.engine.power import pool_watts, replica_watts
+from assay.engine.replica import Model, Replica, default_kv, replica
 from assay.engine.residual import corrected
 from assay.engine.speculation import Speculation, draft_counts, speculation
 from assay.engine.split import closed_split, crossing
@@ -167,10 +168,10 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
         replicas = setting.pool.replicas
     else:
         choices, replicas = _choices(prepared, system, setting.chips), 0
-    copy = replica(prepared, system, choices, weights, kv, settings)
+    copy = roomy(replica(prepared, system, choices, weights, kv, settings), points)
     drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance, setting.model)
     # an unpublished layout fills the chips with as many replicas as they hold
-    counts = np.array([replicas or setting.chips // item.chips for item in choices], dtype=np.float64)
+    counts = np.array([replicas or setting.chips / item.chips for item in choices], dtype=np.float64)
     load = Load.of(setting.load, setting.phase, points, 1)
     load = replace(
         load,
@@ -179,8 +180,8 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
         requests=load.requests / counts[:, None],
     )
     outcome = evaluate(copy, load, drafting, skew())
-    chosen = best_layout(outcome)
     found = figures(outcome, load, setting.chips, counts[:, None])
+    chosen = best_layout(outcome, counts[:, None])
     pick = np.arange(len(points))
     values = {name: array[chosen, pick] for name, array in found.items()}
     fits = outcome.capacity[chosen, pick] >= 1
@@ -188,13 +189,30 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
         name: array[chosen, pick] for name, array in floors(outcome, load, setting.chips, counts).items()
     }
     parts = {name: array[chosen, pick] for name, array in terms(outcome).items()}
+    board = replica_watts(outcome, system)
+    spent = None if board is None else board.apply(lambda number: np.asarray(number)[chosen, pick])
+    values["joules"], least["joules"] = joules(spent, values["throughput"], least["throughput"])
     for array in (*values.values(), *least.values()):
         array[~fits] = np.nan
     return values, least, parts, ["" if ok else "does not fit" for ok in fits]
 
 
+def roomy(copy: Replica, points: Conditions) -> Replica:
+    """Return a replica that may use all of its memory where the usual share of it holds no sequence.
+
+    What was measured did fit: its engine was given a larger share, or a smaller token budget. Weights beyond
+    the memory itself stay refused.
+    """
+    context = np.nan_to_num(points.isl, nan=1.0) + np.nan_to_num(points.osl, nan=1.0) / 2
+    if np.any(copy.capacity(context[None, :]).max(axis=0) < 1):
+        return replace(copy, usable=copy.system.chip.memory_bytes, working=np.zeros_like(copy.working))
+    return copy
+
+
 def _choices(prepared: Model, system: System, chips: int) -> tuple[Layout, ...]:
-    found = [item for item in layouts(shape(prepared.architecture), system, chips) if chips % item.chips == 0]
+    """Return the layouts that divide the chips; where none does, any that is no larger (64 of 72 chips)."""
+    legal = [item for item in layouts(shape(prepared.architecture), system, chips) if item.chips <= chips]
+    found = [item for item in legal if chips % item.chips == 0] or legal
     if not found:
         raise DoesNotFit(f"No legal layout of {prepared.name} uses {chips} chips.")
     return tuple(found)
@@ -216,7 +234,7 @@ def _split(prepared: Model, system: System, setting: Setting, points: Conditions
     side = {}
     tables = []
     for name, pool in (("prefill", setting.prefill), ("decode", setting.pool)):
-        copy = replica(prepared, system, (pool.layout,), weights, kv, settings)
+        copy = roomy(replica(prepared, system, (pool.layout,), weights, kv, settings), points)
         one = replace(load, kind="closed", users=np.fmax(load.users / pool.replicas, 1.0), phase="decode")
         quiet = Speculation(0, np.ones_like(drafting.yields), 0) if name == "prefill" else drafting
         side[name] = evaluate(copy, one, quiet, skew())
@@ -244,9 +262,49 @@ def _split(prepared: Model, system: System, setting: Setting, points: Conditions
     # what a step carries is that of one decode replica
     single = replace(outcome, state=replace(state, batch=state.batch / many))
     parts = {name: array[0] for name, array in terms(single).items()}
+    spent = _pools_watts(side["prefill"], single, system, setting)
+    values["joules"], least["joules"] = joules(spent, values["throughput"], least["throughput"])
     for array in (*values.values(), *least.values()):
         array[~fits] = np.nan
     return values, least, parts, ["" if ok else "does not fit" for ok in fits]
+
+
+def _pools_watts(prefill: Outcome, decode: Outcome, system: System, setting: Setting) -> Estimate | None:
+    """Return the mean board power over the chips of both pools, W (n,); None if unpublished.
+
+    Args:
+        prefill, decode: one replica of each pool; the state of `decode` is that of the whole deployment.
+        system: of both.
+        setting: its pools.
+    """
+    if setting.prefill is None:
+        return None
+    pool, degrees = setting.prefill, prefill.step.table.degrees
+    each = (degrees.dp * degrees.pp)[:, None] * pool.replicas / np.maximum(decode.state.throughput, 1e-12)
+    first = pool_watts(prefill.prompt, each, prefill, system)
+    last = pool_watts(decode.decode, decode.state.decode_step, decode, system)
+    if first is None or last is None:
+        return None
+    share = pool.chips / setting.chips
+    value, low, high, floor = (
+        share * np.asarray(getattr(first, name))[0] + (1.0 - share) * np.asarray(getattr(last, name))[0]
+        for name in ("value", "low", "high", "floor")
+    )
+    return Estimate(value, low, high, floor, last.basis)
+
+
+def joules(board: Estimate | None, rate: Floats, fastest: Floats) -> tuple[Floats, Floats]:
+    """Return board energy per token and its floor, J: power of a chip over its tokens/s; NaN if unpublished.
+
+    Args:
+        board: mean board power of a chip, W (n,).
+        rate: tokens/s per chip (n,). `fastest`: the greatest possible.
+    """
+    if board is None:
+        return np.full_like(rate, np.nan), np.full_like(rate, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each, least = board.value / rate, board.floor / fastest
+    return np.where(np.isfinite(each), each, np.nan), np.where(np.isfinite(each), least, np.nan)
 
 
 def scaled(system: System, share: float) -> System:

@@ -14,7 +14,7 @@ from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
 from assay.errors import BadInput
 from assay.plan.estimate import legal
-from assay.plan.platform import price_of
+from assay.plan.place import price_of
 from assay.simulate.cluster import Cluster, Pool
 from assay.simulate.deploy import deploy, handover
 from assay.simulate.deployment import Stated, StatedPool

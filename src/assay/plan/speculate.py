@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.engine.replica import Model
-from assay.engine.speculation import Speculation, draft_counts, usual_yield
+from assay.engine.speculation import Speculation, draft_counts, usual_yield, yield_of
 
 Floats = NDArray[np.float64]
 
 NONE = "none"
 
 
-def options(wanted: str, model: Model) -> tuple[Speculation | None, ...]:
+def options(wanted: str, model: Model, acceptance: Sequence[float] = ()) -> tuple[Speculation | None, ...]:
     """Return the ways to speculate that a plan tries, None = no speculation.
 
     Args:
         wanted: `none`, `mtp` (draft with the model's own head, or an EAGLE head of one layer), or `auto`
             (both, and the choice falls where the objective does).
         model: the model.
+        acceptance: probability of each draft once those before it were accepted, as many as are drafted;
+            empty = the usual ones, for the usual numbers of drafts.
     """
     if wanted == NONE:
         return (None,)
+    if acceptance:
+        stated = Speculation(len(acceptance), np.array([yield_of(acceptance)]), len(acceptance))
+        return (None, stated) if wanted == "auto" else (stated,)
     drafting = tuple(
         Speculation(drafts, np.array([usual_yield(drafts, model.name)]), drafts) for drafts in draft_counts()
     )

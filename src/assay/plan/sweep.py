@@ -12,6 +12,7 @@ from assay.catalogue.schema import System
 from assay.engine.breakdown import breakdown
 from assay.engine.overheads import Engine
 from assay.engine.points import Load, Outcome
+from assay.engine.redundancy import Copies
 from assay.engine.replica import Model, Replica, replica
 from assay.engine.speculation import Speculation
 from assay.engine.steady import Steady, at_batch, closed, open_loop
@@ -66,11 +67,15 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """The workload of a question: mean input and output tokens, and cached share."""
+    """The workload of a question: mean input and output tokens, cached share, s to fetch what is cached.
+
+    `cached` and `fetch` may differ between layouts, (L, 1).
+    """
 
     isl: float
     osl: float
-    cached: float
+    cached: Floats | float
+    fetch: Floats | float = 0.0
 
     def workload(self, budget: float, drafting: Speculation | None = None) -> Workload:
         """Return the workload of the engine's step, speculative where `drafting` drafts."""
@@ -78,7 +83,13 @@ class Lengths:
         if drafting is not None and drafting.active:
             drafts, yields = float(drafting.drafts), float(drafting.yields[0])
         return Workload(
-            isl=self.isl, osl=self.osl, cached=self.cached, chunk=budget, drafts=drafts, yields=yields
+            isl=self.isl,
+            osl=self.osl,
+            cached=self.cached,
+            chunk=budget,
+            drafts=drafts,
+            yields=yields,
+            fetch=self.fetch,
         )
 
     def load(self) -> Load:
@@ -93,7 +104,7 @@ class Lengths:
             "e2e",
             one(self.isl),
             one(self.osl),
-            one(self.cached),
+            np.atleast_2d(np.asarray(self.cached, dtype=np.float64)),
             none,
             none,
             none,
@@ -116,6 +127,8 @@ def sweep(  # noqa: PLR0913 - what runs, where, at what load
     rate: float | None = None,
     batches: int = BATCHES,
     drafting: Speculation | None = None,
+    batch: Floats | None = None,
+    copies: Copies | None = None,
 ) -> Sweep:
     """Evaluate every layout at many batches, or at one stated concurrency or request rate.
 
@@ -131,16 +144,21 @@ def sweep(  # noqa: PLR0913 - what runs, where, at what load
         rate: requests/s of one replica; None = sweep.
         batches: points a layout when sweeping.
         drafting: speculation, None for none.
+        batch: decoding sequences of each layout, (L, 1); None = sweep.
+        copies: redundant experts, in place of `skew`.
     """
-    copy = replica(model, system, layouts, weights, kv, engine)
+    copy = replica(model, system, layouts, weights, kv, engine, copies)
     step = copy.step(lengths.workload(engine.budget, drafting), skew)
     capacity = copy.capacity(np.array([[lengths.isl + lengths.osl / 2]]))
-    fits = np.broadcast_to(capacity >= 1, (len(layouts), 1 if concurrency or rate else batches))
+    single = concurrency or rate or batch is not None
+    fits = np.broadcast_to(capacity >= 1, (len(layouts), 1 if single else batches))
     limit = np.maximum(capacity, 1.0)
     if concurrency:
         state = closed(step, engine, concurrency, limit)
     elif rate:
         state = open_loop(step, engine, np.array([[rate]]), limit)
+    elif batch is not None:
+        state = at_batch(step, engine, batch)
     else:
         most = np.minimum(limit, MOST_SEQUENCES * copy.table.degrees.dp[:, None])
         grid = np.exp(np.linspace(0.0, 1.0, batches)[None, :] * np.log(most))

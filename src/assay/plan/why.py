@@ -20,6 +20,7 @@ from assay.plan.answer import answer, on, order
 from assay.plan.choice import Choice
 from assay.plan.moves import Variant, best, moves, parts
 from assay.plan.points import Points
+from assay.plan.predict import skew
 from assay.study.answer import Answer, Row
 from assay.study.question import Question
 
@@ -158,11 +159,11 @@ def _prefill(points: Points, index: int) -> Step:
     side = points.side
     if side is None:
         raise AssertionError("an aggregated point has no prefill pool")
-    work = replace(points.found.step.workload, drafts=0.0, yields=1.0)
+    work = replace(points.found.step.workload, drafts=0.0, yields=1.0, cached=points.cached(index))
     place = side.copy.table.layouts.index(side.layouts[index])
     rows = np.array([place], dtype=np.intp)
     table = side.copy.table.take(rows)
-    return replace(side.copy, table=table, working=side.copy.working[rows]).step(work, points.found.step.skew)
+    return replace(side.copy, table=table, working=side.copy.working[rows]).step(work, skew())
 
 
 def _prompt(step: Step) -> tuple[Step, Batch]:

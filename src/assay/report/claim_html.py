@@ -16,7 +16,7 @@ from assay.claims.factor import Grid
 from assay.claims.ledger import Ledger
 from assay.claims.verdict import Result, times
 from assay.report.claim_card import COLOURS
-from assay.report.claims import MARKS, mark, told
+from assay.report.claims import MARKS, mark, share, told, widths
 from assay.units import significant
 
 _STYLE = """
@@ -163,14 +163,14 @@ def _cell(grid: Grid, place: tuple[int, int, int], marks: NDArray[np.str_]) -> s
 
 def _ledger(book: Ledger) -> Iterator[str]:
     yield f"<h3>Where the factor comes from</h3><p class='dim'>{escape(book.where)}</p>"
-    most = max([abs(entry.share) for entry in book.entries] + [1e-9])
     if book.entries:
         yield "<table>"
-        for entry in book.entries:
-            less = " less" if entry.share < 0 else ""
-            bar = f"<span class='bar{less}' style='width:{abs(entry.share) / most * 14:.1f}rem'></span>"
+        for entry, part in zip(book.entries, widths(book), strict=True):
+            less = " less" if part < 0 else ""
+            bar = f"<span class='bar{less}' style='width:{abs(part) * 14:.1f}rem'></span>"
+            told_share = share(book, entry)
             yield (
-                f"<tr><td>{entry.resource}<td class='n'>×{entry.factor:.2f}<td class='n'>{entry.share:+.0%}"
+                f"<tr><td>{entry.resource}<td class='n'>×{entry.factor:.3g}<td class='n'>{told_share}"
                 f"<td>{bar}<td class='dim'>{escape(entry.note)}</tr>"
             )
         yield "</table>"

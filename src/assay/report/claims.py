@@ -15,7 +15,7 @@ from assay.catalogue.query import Catalogue
 from assay.claims.arithmetic import shown, where
 from assay.claims.check import Assessment
 from assay.claims.factor import Grid
-from assay.claims.ledger import Ledger
+from assay.claims.ledger import Entry, Ledger
 from assay.claims.verdict import FAILS, HOLDS, ONLY_IF, UNTESTED, Result, times
 from assay.report.panels import grid as columns
 from assay.units import significant
@@ -32,8 +32,11 @@ MARKS = {
 }
 _STATES = {"yes": "●", "partly": "◐", "no": "·", "missing": "?"}
 _MOST_COLUMNS = 11
+_THOUSAND, _LARGE = 1e3, 1e6
 _NEAR = 6
 _BAR = 24
+#: Logarithm of a factor from which its parts are also shown as shares.
+_SPLIT = math.log(1.5)
 
 
 def table(found: Sequence[Assessment], width: int) -> Iterator[RenderableType]:
@@ -63,14 +66,9 @@ def table(found: Sequence[Assessment], width: int) -> Iterator[RenderableType]:
 def _figure(item: Assessment, value: float) -> str:
     if not math.isfinite(value):
         return "–"
-    plain = item.claim.kind in ("arithmetic", "consistency")
-    return (
-        f"{significant(value, 3):.8}"
-        if plain and value < 1e6
-        else times(value)
-        if value < 1e6
-        else f"{value:.2g}"
-    )
+    if item.claim.kind in ("arithmetic", "consistency") and value < _LARGE:
+        return f"{value:,.0f}" if value >= _THOUSAND else significant(value, 3)
+    return times(value) if value < _LARGE else f"{value:.2g}"
 
 
 def _cut(text: str, size: int) -> str:
@@ -244,16 +242,27 @@ def _cell(grid: Grid, place: tuple[int, int, int], sign: str) -> str:
     return f"{significant(value, 2)}{sign}"
 
 
+def widths(book: Ledger) -> list[float]:
+    """Return the logarithm of each entry's factor over the greatest one, -1 to 1."""
+    logs = [math.log(entry.factor) for entry in book.entries]
+    most = max([abs(item) for item in logs] + [1e-9])
+    return [item / most for item in logs]
+
+
+def share(book: Ledger, entry: Entry) -> str:
+    """Return the share of an entry; "" where the whole factor is too near to one to be shared out."""
+    return f"{entry.share:+.0%}" if abs(math.log(book.total)) >= _SPLIT else ""
+
+
 def ledger(book: Ledger) -> Iterator[RenderableType]:
     """Yield where the factor comes from."""
     yield Text("Where the factor comes from", style="bold")
     if book.where:
         yield Text(f"{book.where}: {times(book.total)}", style="dim")
     body = columns("left", "right", "right", "left", "left")
-    most = max([abs(entry.share) for entry in book.entries] + [1e-9])
-    for entry in book.entries:
-        bar = ("█" if entry.share > 0 else "░") * round(abs(entry.share) / most * _BAR)
-        body.add_row(entry.resource, f"×{entry.factor:.2f}", f"{entry.share:+.0%}", bar, entry.note)
+    for entry, part in zip(book.entries, widths(book), strict=True):
+        bar = ("█" if part > 0 else "░") * round(abs(part) * _BAR)
+        body.add_row(entry.resource, f"×{entry.factor:.3g}", share(book, entry), bar, entry.note)
     if book.entries:
         yield body
     if book.note:

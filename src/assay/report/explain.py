@@ -9,6 +9,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from assay.report import panels
+from assay.report.caches import cache_panel
+from assay.report.drafting import drafting_panel
 from assay.report.figures import number
 from assay.study.answer import Answer
 from assay.units import show
@@ -26,6 +28,8 @@ def estimate_page(answer: Answer) -> Iterator[RenderableType]:
     yield Text()
     yield from panels.limits(row)
     yield from panels.memory(row, 60)
+    yield from cache_panel(row)
+    yield from drafting_panel(row)
     yield from steps(answer.explain)
     yield Text()
     yield from panels.notes(row, most=5)

@@ -18,7 +18,13 @@ MARKERS = ("<!-- accuracy -->", "<!-- /accuracy -->")
 #: How much worse, relative, a figure may get by rounding and reordering before the ratchet catches.
 SLACK = 0.02
 
-_METRICS = {"tpot": "TPOT", "ttft": "TTFT", "throughput": "throughput per chip", "e2e": "E2E"}
+_METRICS = {
+    "tpot": "TPOT",
+    "ttft": "TTFT",
+    "throughput": "throughput per chip",
+    "e2e": "E2E",
+    "energy": "energy per token",
+}
 _COLUMNS = {
     "n": "points",
     "median_ape": "median error",

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.report import panels
+from assay.report.caches import cache_line
 from assay.report.charts import Curve, front
 from assay.report.figures import badge, interval, number
 from assay.report.terms import OBJECTIVES
@@ -74,6 +75,8 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
         yield Text("\nNothing meets these limits. Closest:", style="bold")
     yield Text.assemble(panels.place(best), f" · {badge(best.basis)}", no_wrap=True, overflow="ellipsis")
     yield panels.three_numbers(best, answer.question.objective)
+    if answer.question.caches is not None:
+        yield from cache_line(best)
     yield Text()
     drawn = _drawn(answer)
     yield from _middle(answer, best, drawn, width)

@@ -9,6 +9,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from assay.report import panels
+from assay.report.caches import cache_panel
+from assay.report.drafting import drafting_panel
 from assay.report.explain import steps
 from assay.report.figures import number
 from assay.study.answer import Answer
@@ -27,6 +29,8 @@ def why_page(answer: Answer, why: Mapping[str, Any]) -> Iterator[RenderableType]
     row = answer.best() or answer.rows[0]
     yield Text(f"\n{panels.place(row)}", style="bold", no_wrap=True, overflow="ellipsis")
     yield panels.figures_table(row)
+    yield from cache_panel(row)
+    yield from drafting_panel(row)
     yield from _shares("Where the time goes", why["parts"])
     yield from _moves(why["moves"])
     yield from _sensitivity(why["sensitivity"])

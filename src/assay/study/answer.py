@@ -44,6 +44,8 @@ class Row:
         power_watts: provisioned power of all chips, W; None if unpublished.
         evidence: nearest measured points, strongest first (`{distance, value, conditions, source}`).
         notes: sentences a reader needs (warnings, saturation, what is unchecked).
+        drafting: cost and yield of speculative decoding, and its gain by batch; empty without.
+        cache: what the prefix cache holds and finds, and new and cached input apart; empty without one.
     """
 
     deployment: Deployment
@@ -59,6 +61,8 @@ class Row:
     power_watts: float | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    cache: Mapping[str, Any] = field(default_factory=dict)
+    drafting: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
         """Return the row with the field names of the script contract."""
@@ -82,6 +86,8 @@ class Row:
             "power_watts": self.power_watts,
             "evidence": [dict(item) for item in self.evidence],
             "notes": list(self.notes),
+            "cache": dict(self.cache) or None,
+            "drafting": dict(self.drafting) or None,
         }
         return row
 

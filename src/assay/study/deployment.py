@@ -23,6 +23,7 @@ class Deployment:
         engine: serving engine, "" if the figures assume none in particular.
         prefill: the pool that prefills; None = every replica does both (aggregated).
         prefill_system: system id of the prefill pool, "" = the same system.
+        redundant, prefill_redundant: copies of experts that a replica of each pool holds of each layer.
         speculation: `MTP3`, `EAGLE2` ...: method and draft tokens; "" = none.
     """
 
@@ -36,15 +37,22 @@ class Deployment:
     prefill: Pool | None = None
     prefill_system: str = ""
     speculation: str = ""
+    redundant: int = 0
+    prefill_redundant: int = 0
 
     @property
     def serving(self) -> str:
         """`aggregated` or `disaggregated`."""
         return "disaggregated" if self.prefill else "aggregated"
 
+    def _extras(self) -> str:
+        """Return what follows the layout: ` MTP3`, ` R32` for 32 redundant experts."""
+        copies = f"R{self.redundant}" if self.redundant else ""
+        return "".join(f" {word}" for word in (self.speculation, copies) if word)
+
     def label(self) -> str:
-        """Return the label people write: `4xDEP16`, `4xTP2 prefill + 1xDEP32 decode MTP3`."""
-        drafts = f" {self.speculation}" if self.speculation else ""
+        """Return the label people write: `4xDEP16`, `4xTP2 prefill + 1xDEP32 decode MTP3`, `DEP32 R32`."""
+        drafts = self._extras()
         if self.prefill is not None:
             first = f"{self.prefill.replicas}x{self.prefill.layout.label()} prefill"
             where = f" on {self.prefill_system}" if self.prefill_system else ""
@@ -56,7 +64,7 @@ class Deployment:
         """Return the label for narrow tables: `4xTP2+1xDEP32`, prefill before decode."""
         if self.prefill is None:
             return self.label()
-        drafts = f" {self.speculation}" if self.speculation else ""
+        drafts = self._extras()
         first = f"{self.prefill.replicas}x{self.prefill.layout.label()}"
         return f"{first}+{self.replicas}x{self.layout.label()}{drafts}"
 

@@ -9,6 +9,32 @@ OBJECTIVES = ("cost", "throughput", "latency", "energy")
 PRICES = ("own", "contract", "list", "spot")
 SERVING = ("aggregated", "disaggregated", "both")
 SPECULATION = ("none", "mtp", "auto")
+ROUTERS = ("prefix", "round-robin")
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """What a prefix cache may hold and what the traffic repeats; SI units.
+
+    Attributes:
+        trace: file whose prefix blocks say what is found in a cache of any size, "" = none.
+        hit_rate: share of the input tokens that a cache large enough finds, where no trace says so.
+        router: one of `ROUTERS`: to the cache that knows the prefix, or to each in turn.
+        host: host memory for the cache, bytes a host; 0 = none.
+        host_bandwidth: from host memory to one chip, B/s; 0 = as published for the chip.
+        ssd: SSD for the cache, bytes a host; 0 = none.
+        ssd_bandwidth: of the SSDs of one host, B/s.
+        snapshot: tokens between two snapshots of a recurrent state; 0 = the engine's rule.
+    """
+
+    trace: str = ""
+    hit_rate: float | None = None
+    router: str = "prefix"
+    host: float = 0.0
+    host_bandwidth: float = 0.0
+    ssd: float = 0.0
+    ssd_bandwidth: float = 0.0
+    snapshot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +60,13 @@ class Question:
         serving: one of `SERVING`: which deployments are considered.
         prefill_platform: system of the prefill pool of disaggregated deployments, "" = the same platform.
         speculation: one of `SPECULATION`: `mtp` always drafts, `auto` where it helps.
+        acceptance: probability that each draft is accepted once those before it were; empty = the usual ones.
+        redundant: copies of experts of a layer to try; empty = ranks as even as engines usually keep them.
+        variation: standard deviation of the experts' loads over their mean; None = as measured.
         power: greatest provisioned power of the deployment, W; None = no cap.
         budget: greatest cost of the deployment, USD per hour; None = no limit.
         spare: replicas of each pool that may fail while limits and rate still hold.
+        caches: the prefix cache, whose hits then replace `cached`; None = `cached` as stated.
     """
 
     model: str
@@ -59,9 +89,13 @@ class Question:
     serving: str = "both"
     prefill_platform: str = ""
     speculation: str = "none"
+    acceptance: tuple[float, ...] = ()
+    redundant: tuple[int, ...] = ()
+    variation: float | None = None
     power: float | None = None
     budget: float | None = None
     spare: int = 0
+    caches: Caches | None = None
 
     def json(self) -> dict[str, Any]:
         """Return the question as plain data."""

@@ -8,11 +8,13 @@ by splitting the accesses bit by bit, without a loop over requests.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.errors import BadInput
 from assay.workload.arrivals import Ints, Requests
 
 _NEVER = np.iinfo(np.int64).max
@@ -85,6 +87,33 @@ def hit_curve(requests: Requests) -> HitCurve | None:
         hit_tokens=np.cumsum(gained[steps]).astype(np.int64),
         requests_hit=float(np.unique(owner[found]).size / max(len(requests), 1)),
     )
+
+
+def split_curves(requests: Requests, caches: int, most: int = 8) -> tuple[HitCurve, ...]:
+    """Return the hit curves of caches that each see every `caches`-th request, as round robin deals them.
+
+    Args:
+        requests: a trace with blocks.
+        caches: caches that the requests are dealt to.
+        most: caches that are looked at; the others are taken to be like these.
+
+    Raises:
+        BadInput: the trace has no prefix blocks.
+    """
+    if requests.blocks is None:
+        raise BadInput(
+            "The trace has no prefix blocks (hash_ids): nothing says what its prompts share.",
+            "Give the share of input tokens found with --hit-rate.",
+        )
+    dealt = (requests.take(np.arange(first, len(requests), caches)) for first in range(min(caches, most)))
+    return tuple(curve for part in dealt if (curve := hit_curve(part)) is not None and len(part))
+
+
+def joint_hit(curves: Sequence[HitCurve], capacity: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of all input tokens found where each cache holds `capacity` tokens, 0 to 1."""
+    held = np.asarray(capacity, dtype=np.float64)
+    found = sum((curve.at(held / curve.block_tokens) * curve.input_tokens for curve in curves), 0.0 * held)
+    return np.asarray(found / max(sum(curve.input_tokens for curve in curves), 1))
 
 
 def reuse_delay(requests: Requests) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ def launched() -> Callable[..., Row]:
         prefill: str = "",
         prefill_system: str = "",
         speculation: str = "",
+        redundant: int = 0,
         user: float = 50.0,
         chip: float = 1000.0,
     ) -> Row:
@@ -56,6 +57,7 @@ def launched() -> Callable[..., Row]:
                 prefill=pool,
                 prefill_system=prefill_system,
                 speculation=speculation,
+                redundant=redundant,
             ),
             concurrency=concurrency,
             chips=shape.chips * replicas + (pool.chips if pool else 0),

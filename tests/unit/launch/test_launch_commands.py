@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, str, str, dict[str, object]]] = {
     "quantised while loading": ("qwen3-8b", "h100", "tp1", {"weights": "fp8", "replicas": 4}),
     "experts": ("kimi-k2.5", "b200", "dep8", {"weights": "fp4", "kv": "fp8"}),
     "groups over nodes": ("deepseek-v3.2", "h200", "dep32", {}),
+    "redundant experts": ("deepseek-v3.2", "h200", "dep16", {"redundant": 32}),
     "group over nodes": ("kimi-k2", "h100", "tp16", {}),
     "stages": ("kimi-k2", "h100", "tp8pp2", {}),
     "context": ("glm-5.2", "h200", "tp4cp2", {}),

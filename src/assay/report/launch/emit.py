@@ -159,6 +159,13 @@ def warnings(made: Setting) -> list[str]:
         found.append(f"assay knows no draft model for {made.served}: put one into {drafts.model}.")
     if drafts:
         found.append("The load test's prompts are random tokens; text is drafted better.")
+    if made.engine == "trtllm" and any(pool.redundant for pool in made.pools):
+        found.append(
+            "TensorRT-LLM takes redundant experts from a load balancer file (moe_config.load_balancer, "
+            "num_slots), which these files do not write."
+        )
+    if any(tier["tier"] != "hbm" for tier in made.row.cache.get("tiers", ())):
+        found.append("The figures count a cache in host memory or on SSD, which these files do not set up.")
     verdict = made.verdict
     if verdict.status == "published":
         found += [f"{text}." for text in verdict.reasons[1:]]

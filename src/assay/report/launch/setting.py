@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class Pool:
         concurrency: requests in flight in one replica; None = nobody said.
         memory: bytes of a chip by term, as in `Row.memory`; empty = nobody said.
         drafting: speculative decoding, None = none.
+        redundant: copies of experts a layer, 0 = none counted.
     """
 
     role: str
@@ -83,6 +84,7 @@ class Pool:
     concurrency: float | None
     memory: Mapping[str, float]
     drafting: Drafting | None = None
+    redundant: int = 0
 
     @property
     def node_chips(self) -> int:
@@ -219,6 +221,8 @@ def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = (
         support.require(engine, Subject(model, weights.formats, pool.system.chip, pool.layout))
         for pool in pools
     ]
+    if row.cache:
+        question = replace(question, cached=float(row.cache["hit"]))
     return Setting(row, question, engine, model, served, architecture, weights, pools, found[-1])
 
 
@@ -243,11 +247,16 @@ def pools_of(row: Row, known: Catalogue, model: str, served: str) -> tuple[Pool,
         concurrency=row.concurrency or None if apart is None else in_flight(row),
         memory=row.memory,
         drafting=drafting(deployment.speculation, model, served),
+        redundant=deployment.redundant,
     )
     if apart is None:
         return (own,)
     place = known.system(deployment.prefill_system or deployment.system)
-    return (Pool("prefill", apart.layout, apart.replicas, place, deployment.kv, None, {}), own)
+    first = Pool(
+        "prefill", apart.layout, apart.replicas, place, deployment.kv, None, {},
+        redundant=deployment.prefill_redundant,
+    )  # fmt: skip
+    return (first, own)
 
 
 def in_flight(row: Row) -> float | None:

@@ -68,6 +68,12 @@ def layout_arguments(pool: Pool) -> list[Argument]:
             argument("sglang", "moe-a2a-backend", "deepep", "tokens to experts, wide EP"),
             argument("sglang", "deepep-mode", "auto", "high throughput for prompts, low latency for decodes"),
         ]
+    if pool.redundant:
+        why = f"{pool.redundant} copies of experts a layer"
+        found += [
+            argument("sglang", "enable-eplb", "", "ranks are kept even, as in the row"),
+            argument("sglang", "ep-num-redundant-experts", pool.redundant, why),
+        ]
     return found
 
 

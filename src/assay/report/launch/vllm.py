@@ -79,6 +79,12 @@ def layout_arguments(setting: Setting, pool: Pool) -> list[Argument]:
         kernel = "flashinfer_nvlink_one_sided" if inside else "deepep_v2"
         why = "tokens to experts over NVLink" if inside else "tokens to experts over the NICs"
         found.append(argument("vllm", "all2all-backend", kernel, f"{why} (RECIPE_K3)"))
+    if pool.redundant:
+        config = json.dumps({"num_redundant_experts": pool.redundant})
+        found += [
+            argument("vllm", "enable-eplb", "", "ranks are kept even, as in the row"),
+            argument("vllm", "eplb-config", config, f"{pool.redundant} copies of experts a layer"),
+        ]
     return found
 
 
