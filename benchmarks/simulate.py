@@ -154,7 +154,7 @@ def commands() -> None:
     for count in ("10000", "100000"):
         child(*f"{one} {load} {count}".split())
     eight = load.replace("15", "120")
-    child(*f"{one} --replicas 8 {eight} 10000".split())
+    child(*f"{one} --replicas 8 {eight} 80000".split())
     if TRACE.exists():
         moon = "-m assay simulate llama-3.1-70b --on h200 --layout tp4 --replicas 8 --engine vllm --trace"
         child(*moon.split(), str(TRACE))
@@ -167,8 +167,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="stop at a million requests")
     options = parser.parse_args()
     commands()  # first: a child starts with the memory of its parent
+    flat(10**6 if options.quick else 10**7)  # before the lists of plain Python, which would be its peak
     standard()
-    flat(10**6 if options.quick else 10**7)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ DATA = {
     "claims": "published claims: what was said of whom, under which conditions",
     "defaults": "what is assumed of a chip that comes without a system",
     "engines": "serving engines: what they support, when",
+    "grids": "greenhouse gases of a grid's electricity, by country",
     "latency": "published latencies of links, collectives and launches",
     "market": "deals, power and money that claims refer to",
     "measurements": "published serving points",

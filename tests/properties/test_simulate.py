@@ -18,11 +18,12 @@ from assay.llm.layout import Layout
 from assay.simulate import forms
 from assay.simulate import state as s
 from assay.simulate.building import build
-from assay.simulate.cluster import ROUTERS, Cluster, Pool, Scaling
+from assay.simulate.cluster import OVER_LIMIT, ROUTERS, Cluster, Pool, Scaling
 from assay.simulate.compiled import ready
 from assay.simulate.deploy import deploy, handover
 from assay.simulate.faults import Faults
 from assay.simulate.run import Run, execute
+from assay.simulate.tiers import Tier
 from assay.simulate.walking import mixed, surface, walk
 from assay.workload.arrivals import Requests, requests
 from assay.workload.sessions import Sessions
@@ -84,8 +85,12 @@ def drawn(seed: int) -> tuple[Cluster, Any, dict[str, Any], int]:
         "sequences": one_of(4, 64),
         "drafts": one_of(0, 2),
         "capacity": one_of(0, 3000, 8000),
+        "tiers": one_of((), (Tier("host", 4e8, 2e9, 1e-4),), (Tier("host", 5e7, 2e9), Tier("ssd", 3e8, 3e8))),
     }
+    common["swap"] = bool(common["tiers"]) and one_of(False, True)
     options: dict[str, Any] = {"router": one_of(*ROUTERS), "most_waiting": one_of(0, 0, 20)}
+    options["over_limit"] = one_of("serve", *OVER_LIMIT)
+    options["ttft_limit"] = one_of(0.02, 0.2, 2.0)
     replicas = int(random.integers(1, 6))
     if random.random() < 0.3:
         front, back = (
@@ -98,7 +103,8 @@ def drawn(seed: int) -> tuple[Cluster, Any, dict[str, Any], int]:
         pools = (pool(replicas=replicas, **common),)
         if random.random() < 0.3:
             options["scaling"] = Scaling(1.0, 4.0, 1, pools[0].units, 2.0)
-    faults = Faults(mtbf=one_of(0.0, 20.0, 5.0), mttr=3.0)
+    links = {"link_mtbf": one_of(0.0, 5.0), "link_mttr": 1.0} if len(pools) > 1 else {}
+    faults = Faults(mtbf=one_of(0.0, 20.0, 5.0), mttr=3.0, **links)
     events = faults.events(pools[0].replicas, pools[0].stages, float(at[-1]) * 1.5 + 5, seed)
     more = {"users": one_of(0, 0, 5), "events": events, "cached": one_of(0.0, 0.5)}
     if not more["users"] and random.random() < 0.3:
@@ -118,9 +124,13 @@ def conserved(run: Run, count: int) -> None:
     room = run.state.pools["room"][units["pool"]]
     assert (units["peak"] <= room).all()
     assert (units["used"] + units["idle"] <= room).all()
-    for name in ("used", "context", "future", "count", "prompting", "waiting", "load"):
+    for name in ("used", "context", "future", "count", "prompting", "waiting", "loading", "load", "queue"):
         assert not units[name].any(), name
     assert not run.state.entries["users"].any()
+    tiers = run.state.tiers
+    assert (tiers["peak"] <= tiers["room"]).all()
+    assert not tiers["used"].any()
+    assert not tiers["asked"].any()
     done = rows[rows["status"] == s.COMPLETED]
     assert totals["output_tokens"] == done["osl"].sum()
     assert (done["first"] >= done["arrival"]).all()

@@ -17,7 +17,7 @@ from assay.claims.factor import Bench
 from assay.claims.fronts import Side, points
 from assay.claims.hybrid import OF_PIPELINE, RESOURCES, hybrid, pipeline
 from assay.claims.reading import find, read
-from assay.claims.verdict import FAILS, HOLDS, ONLY_IF, UNTESTED, WORDS_OF_VERDICT
+from assay.claims.verdict import FAILS, HOLDS, ONLY_IF, UNTESTED, WORDS_OF_VERDICT, Verdict
 from assay.engine.models import model
 from assay.errors import BadInput
 
@@ -99,6 +99,20 @@ def test_a_chip_of_the_user_changes_a_factor_of_performance(bench: Bench, overla
     second = assess(claim, faster, split=False)
     assert first.verdict.best < 3.0 < second.verdict.best
     assert first.verdict.word != second.verdict.word == ONLY_IF
+
+
+def test_a_chip_of_the_user_changes_a_published_factor(bench: Bench, overlay: Overlay) -> None:
+    """Kimi K2 on GB200 against H200, tenfold a megawatt, with other figures of the GB200."""
+    claim = find(bench.facts, "gb200-10x-kimi")
+
+    def told(rates: str) -> Verdict:
+        folder = overlay("chips/gb200-nvl72-gpu.yaml", f"id: gb200-nvl72-gpu\n{rates}")
+        return assess(claim, folder, split=False).verdict
+
+    slower = told("memory_bandwidth: 0.8 TB/s\nfp4: 1 PFLOPS\nfp8: 0.5 PFLOPS\nbf16: 0.25 PFLOPS\n")
+    faster = told("memory_bandwidth: 80 TB/s\nfp4: 100 PFLOPS\nfp8: 50 PFLOPS\nbf16: 25 PFLOPS\n")
+    assert slower.best < assess(claim, bench, split=False).verdict.best < faster.best
+    assert (slower.word in (FAILS, UNTESTED), faster.word) == (True, ONLY_IF)
 
 
 def test_a_price_of_the_user_changes_a_factor_per_dollar(bench: Bench, overlay: Overlay) -> None:
@@ -199,7 +213,8 @@ def test_a_speed_is_split_between_the_fastest_users(bench: Bench) -> None:
     stated = {"model": "llama-3.1-8b", "lengths": "1024/1024", "deployment": "best", "interactivity": [10]}
     change = {"subject": "b200", "baseline": "h100", "metric": "interactivity", "denominator": "user"}
     book = assess(small(stated=stated, **change), bench).ledger
-    assert book is not None and "fastest user" in book.where
+    assert book is not None
+    assert "fastest user" in book.where
     assert math.prod(entry.factor for entry in book.entries) == pytest.approx(book.total, rel=1e-6)
     assert 1.0 < book.total < 5.0
 
@@ -210,7 +225,8 @@ def test_a_pipeline_takes_over_named_resources_only(bench: Bench) -> None:
     assert part.chip.memory_bytes == theirs.chip.memory_bytes
     assert part.chip.memory_bandwidth == mine.chip.memory_bandwidth
     whole = pipeline(mine, theirs, OF_PIPELINE)
-    assert whole.chip.kind == "dataflow" and whole.max_chips == mine.max_chips
+    assert whole.chip.kind == "dataflow"
+    assert whole.max_chips == mine.max_chips
     assert whole.link_bandwidth == theirs.link_bandwidth
     assert whole.chip.peak_flops["int8"] == theirs.chip.peak_flops["int8"]
 

@@ -120,6 +120,8 @@ def test_coverage_of_one_model(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert re.search(r"hgx-h200-8 +measured +\d+", out)
     assert "1 cannot" in out
+    assert re.search(r"^platform +vllm +sglang +trtllm", out, re.MULTILINE)
+    assert re.search(r"^hgx-h200-8 +runs .*\d+ \(\d+ d\) +\d+ d$", out, re.MULTILINE)  # points and their age
     assert run(["coverage", "deepseek-r1", "--on", "h200,b200", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert {cell["platform"] for cell in data["cells"]} == {"hgx-h200-8", "hgx-b200-8"}
@@ -129,6 +131,6 @@ def test_coverage_of_one_model(capsys: pytest.CaptureFixture[str]) -> None:
 def test_coverage_of_all_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["coverage", "--on", "h200,lpx"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^deepseek-r1 +\d+ +1 +1 +0 +hgx-h200-8 \d+", out, re.MULTILINE)
+    assert re.search(r"^deepseek-r1 +\d+ +1 +0 +1 +0 +hgx-h200-8 \d+", out, re.MULTILINE)
     assert run(["coverage", "--on", "h200", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["cells"]) > 30

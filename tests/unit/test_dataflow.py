@@ -14,8 +14,9 @@ from assay.llm.formats import GROUPS
 from assay.llm.forward import operators
 from assay.llm.memory import cache_bytes, kv_bytes_per_token
 from assay.llm.operators import Operator
-from assay.timing.dataflow import DataflowResult, Resident, parameters, plan_pipeline
+from assay.timing.dataflow import DataflowResult, Resident, plan_pipeline
 from assay.timing.pipeline import busiest_group, coverage, gather, visible
+from assay.timing.sram import parameters
 
 CHIP = Chip(
     id="my-chip",

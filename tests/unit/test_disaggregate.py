@@ -72,7 +72,7 @@ def test_many_servers_wait_less_and_none_from_saturation_on() -> None:
 
 def test_steps_of_a_prefill_pool_fill_with_the_rate() -> None:
     one = np.ones((1, 1))
-    steps = Prompting(0.1 * one, 0.22 * one, 4.0 * one, one)
+    steps = Prompting(0.1 * one, 0.22 * one, 4.0 * one, one, one)
     assert float(steps.step(0.0)[0, 0]) == pytest.approx(0.1)
     assert float(steps.step(1e6)[0, 0]) == pytest.approx(0.22)
     spent = [float(steps.step(rate)[0, 0]) for rate in np.linspace(0.0, 20.0, 9)]
@@ -178,7 +178,7 @@ def test_the_shortlist_holds_the_fastest_and_the_cheapest() -> None:
     both = sides(found, found, engine(), 72)
     assert both is not None
     all_pairs = pairs(both, 72)
-    places = shortlist(all_pairs, 512, None, 32)
+    places = shortlist(all_pairs, 512, None, None, 32)
     assert len(places[0]) <= 32
     per_chip = all_pairs.rate * 512 / all_pairs.chips
     assert np.max(per_chip[places]) == pytest.approx(np.max(per_chip[all_pairs.valid]))

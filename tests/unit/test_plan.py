@@ -14,8 +14,8 @@ from assay.catalogue.load import catalogue
 from assay.engine.models import model
 from assay.errors import BadInput, DoesNotFit, UnknownName
 from assay.llm.layout import Layout
-from assay.plan import answer, estimate
-from assay.plan.pareto import front
+from assay.plan import answer, estimate, platform
+from assay.plan.pareto import front, thinned
 from assay.plan.space import Shape, formats, layouts, shape, sizes
 from assay.study.answer import FIGURES, SCHEMA, Answer
 from assay.study.question import Question
@@ -228,3 +228,32 @@ def test_shape_reads_the_bounds() -> None:
     prepared, _ = model("kimi-k2")
     assert shape(prepared.architecture) == Shape(64, 61, 384)
     assert Layout(tp=8, ep=8).label() == "TEP8"
+
+
+def test_thinning_keeps_what_is_near_a_limit_and_both_ends() -> None:
+    times = np.geomspace(0.005, 0.5, 400)[np.random.default_rng(3).permutation(400)]
+    kept = thinned(times, 0.03, 48)
+    found = times[kept]
+    assert len(kept) <= 48
+    assert np.all(np.diff(found) > 0)
+    assert found[0] == times.min()
+    assert found[-1] == times.max()
+    near = (found > 0.02) & (found < 0.045)
+    assert np.count_nonzero(near) > len(thinned(times, None, 48)) / 2
+    assert list(thinned(times, 0.03, 400)) == list(np.argsort(times))
+    # a limit that nothing is near spreads them evenly
+    assert len(thinned(times, 30.0, 48)) == 48
+    assert len(thinned(times, None, 48)) == 48
+
+
+def test_thinning_loses_little_of_the_best_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against every candidate corrected: the rate of the best row within the limits."""
+    question = Question("qwen3-235b-a22b", platforms=("h200", "gb200-nvl72"), isl=1024, osl=1024, tpot=0.015)
+    kept = answer(question).rows
+    monkeypatch.setattr(platform, "MOST_CANDIDATES", 10**6)
+    monkeypatch.setattr(platform, "MOST_PAIRS", 10**6)
+    for row, every in zip(kept, answer(question).rows, strict=True):
+        assert (
+            row.figures["output_tokens_per_s_per_chip"].value
+            >= 0.97 * every.figures["output_tokens_per_s_per_chip"].value
+        )

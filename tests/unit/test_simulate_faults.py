@@ -8,7 +8,7 @@ import pytest
 
 from assay.errors import BadInput
 from assay.simulate.faults import read
-from assay.simulate.state import DOWN, RECOVER, SLOW
+from assay.simulate.state import DOWN, LINK, RECOVER, SLOW
 
 
 def write(folder: Path, text: str) -> Path:
@@ -48,6 +48,22 @@ def test_drawn_failures_have_their_means_and_their_seed(tmp_path: Path) -> None:
     assert found != faults.events(50, 1, 10_000.0, seed=5)
 
 
+def test_cuts_of_a_link_that_overlap_are_one_and_one_without_end_takes_its_replica(tmp_path: Path) -> None:
+    text = "faults: [{at: 10s, link: 1, for: 20s}, {at: 25s, link: 1, for: 15s}, {at: 50s, links: [0]}]"
+    found = read(write(tmp_path, text)).events(2, 1, 100.0)
+    assert [(event.at, event.unit, event.kind, event.factor) for event in found] == [
+        (10.0, 1, LINK, 30.0),
+        (50.0, 0, DOWN, 1.0),
+    ]
+
+
+def test_cuts_of_links_are_drawn(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "link_mtbf: 100s\nlink_mttr: 10s")).events(50, 1, 10_000.0, seed=4)
+    assert {event.kind for event in found} == {LINK}
+    assert len(found) == pytest.approx(50 * 10_000 / 110, rel=0.05)
+    assert sum(event.factor for event in found) / len(found) == pytest.approx(10.0, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -55,7 +71,10 @@ def test_drawn_failures_have_their_means_and_their_seed(tmp_path: Path) -> None:
         ("[1, 2]", "is not a faults file"),
         ("faults: 3", "`faults` is not a list"),
         ("faults: [3]", "fault 1 is not"),
-        ("faults: [{at: 1s}]", "fault 1 names no replica"),
+        ("faults: [{at: 1s}]", "fault 1 does not name one"),
+        ("faults: [{at: 1s, replica: 0, link: 0}]", "fault 1 does not name one"),
+        ("faults: [{at: 1s, link: 0, slow: 2}]", "fault 1 does not name one"),
+        ("link_mtbf: 1d", "link_mtbf without link_mttr"),
         ("faults: [{at: soon, replica: 0}]", "fault 1: at = 'soon'"),
         ("faults: [{at: 1s, replica: -1}]", "replica -1"),
         ("faults: [{at: 1s, replica: 0, slow: 0.5}]", "would be faster"),

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from assay.simulate import prefix, queues, walking
+from assay.simulate import blocks, queues, walking
 from assay.simulate.building import tournament
 from assay.simulate.forms import kinds, plain, rows
 from assay.simulate.state import CLASSES, EntryRow, PoolRow, UnitRow
@@ -101,13 +101,13 @@ def test_hash_table_is_a_dictionary() -> None:
     model: dict[int, int] = {}
     for _ in range(5000):
         key = chance.randrange(120) * 64 + chance.randrange(4)  # many collisions
-        entry = prefix.find(bucket, entries, unit, buckets, key)
+        entry = blocks.find(bucket, entries, unit, buckets, key)
         assert (entry >= 0) == (key in model)
         if key in model:
             assert model.pop(key) == entry
-            prefix.erase(bucket, entries, unit, buckets, entry)
+            blocks.erase(bucket, entries, unit, buckets, entry)
         else:
-            made = prefix.insert(bucket, entries, unit, buckets, key)
+            made = blocks.insert(bucket, entries, unit, buckets, key)
             assert (made < 0) == (len(model) == capacity)
             if made >= 0:
                 model[key] = made

@@ -15,6 +15,7 @@ from assay.engine.overheads import engine
 from assay.engine.step import Batch, Workload, seconds
 from assay.errors import BadInput, DoesNotFit
 from assay.llm.layout import Layout
+from assay.simulate.carbon import grid
 from assay.simulate.cluster import Cluster, Pool, Scaling
 from assay.simulate.deploy import deploy, handover
 from assay.simulate.faults import Faults
@@ -78,7 +79,7 @@ def test_one_request_takes_its_prompt_and_its_decode_steps() -> None:
 
 def test_a_long_prompt_comes_in_chunks() -> None:
     found, (row,) = run(pool(budget=512), requests([0.0], 2000, 1))
-    assert found.state.totals["mixed_steps"][0] == 4
+    assert found.state.pools["mixed_steps"].sum() == 4
     assert row["end"] == row["first"]
 
 
@@ -87,7 +88,8 @@ def test_prompts_share_steps_in_vllm_and_go_first_in_sglang() -> None:
     mixed, _ = run(pool("vllm"), traffic)
     first, _ = run(pool("sglang"), traffic)
     assert (
-        mixed.state.totals["steps"][0] < first.state.totals["steps"][0] + first.state.totals["mixed_steps"][0]
+        mixed.state.pools["steps"].sum()
+        < first.state.pools["steps"].sum() + first.state.pools["mixed_steps"].sum()
     )
     # the decode that waited for a prompt shows as a gap of the prompt's length
     longest = np.flatnonzero(first.state.gaps)[-1]
@@ -202,7 +204,7 @@ def test_scaling_starts_units_after_their_cold_start() -> None:
     assert found.tally.ended[0] == 600
     assert rows["arrival"][rows["unit"] > 0].min() >= 5.0
     total = found.state.totals[0]
-    assert total["ready_seconds"] < 4 * total["now"]
+    assert found.state.pools["ready_seconds"][0] < 4 * total["now"]
     # quiet again: all but one are switched off
     quiet = requests(np.concatenate([np.linspace(0, 5, 200), [200.0]]), 512, 256)
     found, _ = run(Cluster((pool(replicas=4),), scaling=scaling), quiet)
@@ -220,7 +222,33 @@ def test_a_disaggregated_request_prefills_crosses_and_decodes() -> None:
     decode = sum(spent(1000 + k, 1) for k in range(10))
     assert row["end"] - row["first"] == pytest.approx(crossing + decode, rel=2e-3)
     assert found.state.units["served"].tolist() == [0, 1, 0]
-    assert outcome(cluster, found).figures["joules_per_request"] is None
+
+
+def test_energy_of_two_pools_counts_all_their_chips() -> None:
+    front, back = pool(role="prefill"), pool(role="decode", replicas=2)
+    cluster = Cluster((front, back), transfer=handover(front, back, 1000.0))
+    found, _ = run(cluster, requests(np.arange(40) / 4.0, 1000, 100))
+    figures = outcome(cluster, found, grid=grid("norway")).figures
+    seconds = float(found.state.totals[0]["now"])
+    assert figures["chip_hours"] == pytest.approx(3 * seconds / 3600)
+    assert figures["joules_per_request"] == pytest.approx(
+        float(figures["watts_per_chip"] or 0.0) * 3 * seconds / 40
+    )
+    chip = front.copy.system.chip
+    assert 0.1 * chip.tdp_watts < figures["watts_per_chip"] < chip.tdp_watts
+    # 28 g a kWh
+    assert figures["kg_co2_per_request"] == pytest.approx(figures["joules_per_request"] / 3.6e6 * 0.028)
+    alone, _ = run(pool(replicas=3), requests(np.arange(40) / 4.0, 1000, 100))
+    one = outcome(Cluster((pool(replicas=3),)), alone).figures
+    assert figures["joules_per_request"] == pytest.approx(one["joules_per_request"], rel=0.25)
+    assert one["kg_co2_per_request"] is None
+
+
+def test_a_grid_is_known_given_or_refused() -> None:
+    assert grid("France").kg_per_joule * 3.6e6 == pytest.approx(0.041)
+    assert grid("30 g/kWh").kg_per_joule * 3.6e6 == pytest.approx(0.030)
+    with pytest.raises(BadInput, match="No grid 'atlantis'"):
+        grid("atlantis")
 
 
 def test_a_closed_loop_keeps_its_users() -> None:
@@ -242,8 +270,8 @@ def test_turns_follow_the_end_of_the_one_before() -> None:
 def test_speculation_takes_fewer_steps() -> None:
     plain, _ = run(pool(), requests([0.0], 500, 101))
     drafting, _ = run(pool(drafts=3, acceptance=2.5), requests([0.0], 500, 101))
-    assert plain.state.totals["steps"][0] == 100
-    assert drafting.state.totals["steps"][0] == 40
+    assert plain.state.pools["steps"].sum() == 100
+    assert drafting.state.pools["steps"].sum() == 40
 
 
 def test_chunks_of_a_stream_are_the_whole() -> None:

@@ -25,7 +25,8 @@ from assay.llm.architecture import Architecture
 from assay.llm.formats import GROUPS
 from assay.llm.forward import operators
 from assay.llm.memory import cache_bytes
-from assay.timing.dataflow import DataflowResult, Resident, parameters, plan_pipeline
+from assay.timing.dataflow import DataflowResult, Resident, plan_pipeline
+from assay.timing.sram import parameters
 
 Array = NDArray[np.float64]
 

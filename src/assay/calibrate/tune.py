@@ -1,11 +1,12 @@
 """Searches the shape of the correction (`calibrations/serving_shape`), one number at a time.
 
-    python -m assay.calibrate.tune FILE... --state tune.json [--seconds 3600]
+    python -m assay.calibrate.tune FILE... --metric ttft --state tune.json [--seconds 3600]
 
-A shape is scored on whole groups left out: the mean over questions and metrics of the median error. Each
-number in turn, in an order drawn by the seed, is tried a step up and a step down, and kept where the score
-falls. Every trial is written to the state, so that a search that was stopped goes on where it was. The
-result is printed as a shape; nothing that assay ships is changed.
+A shape is scored on whole groups left out: the mean over questions of the median error of one metric. One fit
+answers for every group of every question (`Fit.left_out`), with centres placed on all points. Each number in
+turn, in an order drawn by the seed, is tried a step up and a step down, and kept where the score falls. Every
+trial is written to the state, so that a search that was stopped goes on where it was. The result is printed
+as a shape; nothing that assay ships is changed.
 """
 
 from __future__ import annotations
@@ -15,75 +16,53 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from assay.calibrate.holdout import QUESTIONS, labels
-from assay.calibrate.leave_out import merged, splits, taken
-from assay.calibrate.residual import Shape
-from assay.calibrate.serving import Predictor, gather, learn
-from assay.calibrate.validate import identities, score
-from assay.engine.residual import apply
+from assay.calibrate.holdout import QUESTIONS
+from assay.calibrate.residual import Shape, basis, fit
+from assay.calibrate.serving import Predictor, gather
+from assay.engine.residual import METRICS
 from assay.errors import AssayError, BadInput
 from assay.measure.read import read_all
 from assay.measure.records import Records
 
-#: Metrics whose median errors make up the score.
-METRICS = ("tpot", "throughput", "ttft")
 #: A number is tried times and over this.
 STEP = 1.3
-#: Least fall of the score that counts, relative: less is noise of the folds.
+#: Least fall of the score that counts, relative: less is chance.
 LEAST = 1e-3
 
 Scorer = Callable[[Shape], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What shapes are scored on.
+def scorer(records: Records, predictor: Predictor, metric: str, questions: Sequence[str]) -> Scorer:
+    """Return the function that scores a shape; the physics is computed once.
 
-    Attributes:
+    Args:
         records: measured points.
         predictor: returns uncorrected predictions.
+        metric: one of `METRICS`.
         questions: keys of `assay.calibrate.holdout.QUESTIONS`.
-        folds: parts that the groups of a question are left out in. `seed`: of the folds.
+
+    Raises:
+        BadInput: no point with that metric can be predicted.
     """
+    points = gather(records, predictor)[0]
+    points = points.take(np.isfinite(points.targets[metric]))
+    if not len(points):
+        raise BadInput(f"No point of these files has {metric}.")
+    groups = [points.codes(QUESTIONS[question]) for question in questions]
 
-    records: Records
-    predictor: Predictor
-    questions: tuple[str, ...] = tuple(QUESTIONS)
-    folds: int = 5
-    seed: int = 0
+    def error(shape: Shape) -> float:
+        found = fit(points, metric, shape, basis(points, shape))
+        errors = [np.abs(np.expm1(-found.left_out(codes))) for codes in groups]
+        return float(np.mean([np.median(item) for item in errors]))
 
-    def scorer(self) -> Scorer:
-        """Return the function that scores a shape; the physics is computed once.
-
-        Raises:
-            BadInput: no point can be predicted.
-        """
-        points, places, conditions, raw = gather(self.records, self.predictor)
-        known = identities(self.records, places)
-        named = {question: labels(known, question) for question in self.questions}
-
-        def error(shape: Shape) -> float:
-            found = []
-            for question, names in named.items():
-                parts = []
-                for train, test in splits(names, question, "", self.folds, self.seed):
-                    rows = np.flatnonzero(test)
-                    fitted = learn(points.take(train), shape)
-                    parts.append((rows, apply(conditions.take(rows), taken(raw, rows), fitted)))
-                figures = score(self.records, places, merged(raw, conditions, parts)).figures()
-                found += [value for name in METRICS if (value := figures[name]["median_ape"]) is not None]
-            if not found:
-                raise BadInput("No point of these files has a TPOT, a TTFT or a throughput.")
-            return float(np.mean(found))
-
-        return error
+    return error
 
 
 def numbers(shape: Shape) -> list[str]:
@@ -92,7 +71,6 @@ def numbers(shape: Shape) -> list[str]:
     for place, term in enumerate(shape.terms):
         fields = (name for name in ("variance", "constant", "length") if getattr(term, name))
         named += [f"terms/{place}/{name}" for name in fields]
-    named += [f"own/{metric}/{name}" for metric in shape.own for name in ("noise", "clip")]
     return named + [f"emphasis/{feature}" for feature in shape.emphasis]
 
 
@@ -115,11 +93,6 @@ def changed(shape: Shape, factors: Mapping[str, float]) -> Shape:
             place, field = int(rest.split("/")[0]), rest.split("/")[1]
             term = replace(shape.terms[place], **{field: getattr(shape.terms[place], field) * factor})
             shape = replace(shape, terms=(*shape.terms[:place], term, *shape.terms[place + 1 :]))
-        elif kind == "own":
-            metric, field = rest.split("/")
-            noise, clip = shape.own[metric]
-            pair = (noise * factor, clip) if field == "noise" else (noise, clip * factor)
-            shape = replace(shape, own={**shape.own, metric: pair})
         elif kind == "emphasis":
             shape = replace(shape, emphasis={**shape.emphasis, rest: shape.emphasis[rest] * factor})
         else:
@@ -128,7 +101,7 @@ def changed(shape: Shape, factors: Mapping[str, float]) -> Shape:
 
 
 def plain(shape: Shape) -> dict[str, Any]:
-    """Return a shape as the data file holds it."""
+    """Return a shape as the data file holds it, under `own` and the name of its metric."""
     return {
         "terms": [
             {"level": list(term.level), "variance": term.variance, "constant": term.constant,
@@ -138,7 +111,6 @@ def plain(shape: Shape) -> dict[str, Any]:
         "linear": shape.linear,
         "noise": shape.noise,
         "clip": shape.clip,
-        "own": {name: {"noise": noise, "clip": clip} for name, (noise, clip) in shape.own.items()},
         "centres": shape.centres,
         "rounds": shape.rounds,
         "deployment": shape.deployment,
@@ -182,12 +154,12 @@ def search(start: Shape, error: Scorer, state: dict[str, Any], seed: int = 0) ->
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m assay.calibrate.tune", description=__doc__)
     parser.add_argument("files", nargs="+", help="measured points")
+    parser.add_argument("--metric", choices=METRICS, required=True)
     parser.add_argument("--state", type=Path, required=True, help="file the search is kept in")
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop after the trial that ends later")
     parser.add_argument("--questions", default=",".join(QUESTIONS), help="what is left out, by commas")
-    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--centres", type=int, help="fewer than the shape's: quicker, and rougher")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds and of the order")
+    parser.add_argument("--seed", type=int, default=0, help="of the centres and of the order")
     return parser
 
 
@@ -202,24 +174,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise BadInput(
                 f"Cannot leave out {', '.join(sorted(unknown))}.", f"Choose {', '.join(QUESTIONS)}."
             )
-        start = Shape.usual(given.seed)
-        start = replace(start, centres=given.centres or start.centres)
-        known = {"centres": start.centres, "folds": given.folds, "seed": given.seed, "questions": questions}
+        usual = Shape.usual(given.seed).of(given.metric)
+        start = replace(usual, centres=given.centres or usual.centres)
+        known = {
+            "metric": given.metric, "centres": start.centres, "seed": given.seed, "questions": questions
+        }  # fmt: skip
         state = _state(given.state, known)
         records = read_all(given.files)
-        problem = Problem(
-            records, lambda points: predict(points, residual=False), questions, given.folds, given.seed
-        )
+        error = scorer(records, lambda points: predict(points, residual=False), given.metric, questions)
         end = time.monotonic() + given.seconds
-        for line in search(start, problem.scorer(), state, given.seed):
+        for line in search(start, error, state, given.seed):
             print(line, flush=True)
             given.state.write_text(json.dumps(state, indent=1), encoding="utf-8")
             if time.monotonic() > end:
                 break
-        shape = replace(changed(start, state["factors"]), centres=Shape.usual().centres)
-    except AssayError as error:
-        print(f"assay: {error}", file=sys.stderr)
-        return error.exit_code
+        shape = replace(changed(start, state["factors"]), centres=usual.centres)
+    except AssayError as failure:
+        print(f"assay: {failure}", file=sys.stderr)
+        return failure.exit_code
     print(f"before {state['before']:.5f}, now {state['now']:.5f}")
     print(yaml.safe_dump(plain(shape), sort_keys=False, width=120))
     return 0
@@ -229,7 +201,7 @@ def _state(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a search, new where there is none.
 
     Raises:
-        BadInput: the state is of a search with other folds, questions, centres or seed.
+        BadInput: the state is of a search with another metric, questions, centres or seed.
     """
     known = json.loads(json.dumps(known))
     if not path.exists():

@@ -168,7 +168,7 @@ def _apart(plain: Sweep, found: Sweep, *, bare: bool) -> Points | None:
         return None
     osl = float(found.load.osl[0, 0])
     matches = pairs(both, limit)
-    places = shortlist(matches, osl, None, CANDIDATES)
+    places = shortlist(matches, osl, None, None, CANDIDATES)
     if not len(places[0]):
         return None
     names = [_label(found, int(both.rows[1][k])) for k in places[1]]
@@ -230,12 +230,13 @@ def _drafts(side: Side) -> tuple[Speculation | None, ...]:
 
 
 def _dataflow(side: Side) -> Points:
-    question = Question(model=side.model.name, isl=side.isl, osl=side.osl, chips=side.chips)
     weights = (side.weights or ("native",))[0]
-    result = dataflow.place(side.model, side.system, question, weights, "bf16", dataflow.CONCURRENCY)
+    question = Question(side.model.name, isl=side.isl, osl=side.osl, chips=side.chips, weights=weights)
+    result = dataflow.place(side.model, side.system, question, "bf16")
     if not np.any(result.fits):
         raise dataflow.refuse(result, side.model, side.system)
-    figures = dataflow.figures_of(result, side.system, question, None)
+    ways = dataflow.whole(result)
+    figures = dataflow.figures_of(result, ways, side.system, question, (None, None))
     rate = figures["output_tokens_per_s_per_chip"]
     labels = tuple(f"{int(n):,} chips" for n in np.asarray(result.chips)[result.fits])
     user = _bounds(figures["output_tokens_per_s_per_user"])[:, result.fits]

@@ -42,7 +42,8 @@ def calibrate(
     calibration, lines = fitted(records, predictor(residual=False), leave_out or "", seed)
     place = write(calibration, out)
     if json:
-        about = {**calibration.about, "id": calibration.id, "intervals": calibration.intervals}
+        intervals = {name: item.intervals for name, item in calibration.metrics.items()}
+        about = {**calibration.about, "id": calibration.id, "intervals": intervals}
         write_json({**about, "written_to": str(place)}, sys.stdout)
         return 0
     print("\n".join(lines))

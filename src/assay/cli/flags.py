@@ -253,14 +253,17 @@ class Ways:
     """How the model may be served.
 
     Attributes:
-        serving: whether replicas prefill and decode together, in two pools, or whichever is better.
+        serving: whether replicas prefill and decode together, in two pools, whichever is better, or in two
+            pools with attention and experts of the decode pool on chips of their own (afd).
         prefill_on: system of the prefill pool of disaggregated deployments; without it the same platform.
+        experts_on: system of the expert chips with afd; without it the same platform.
         speculation: draft tokens: never, always, or where it helps.
         acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
     """
 
-    serving: Literal["aggregated", "disaggregated", "both"] = "both"
+    serving: Literal["aggregated", "disaggregated", "both", "afd"] = "both"
     prefill_on: Name | None = None
+    experts_on: Name | None = None
     speculation: Literal["none", "mtp", "auto"] = "none"
     acceptance: Chances = ()
 
@@ -269,6 +272,7 @@ class Ways:
         return {
             "serving": self.serving,
             "prefill_platform": self.prefill_on,
+            "experts_platform": self.experts_on,
             "speculation": self.speculation,
             "acceptance": self.acceptance,
         }

@@ -82,8 +82,8 @@ def validate(  # noqa: PLR0913 - one argument a flag
         found = found.where(planning.planned(found.records))
     result = found.json(by)
     if html is not None:
-        pairs = {metric: found.scores[metric].pairs() for metric in METRICS}
-        html.write_text(write_html(result, pairs, "assay validate"), encoding="utf-8")
+        drawn = {metric: found.scores[metric].pairs() for metric in METRICS}
+        html.write_text(write_html(result, drawn, "assay validate"), encoding="utf-8")
     if planned:
         result["ratios"] = [asdict(item) for item in ratios]
     if pairs:

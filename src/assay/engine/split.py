@@ -24,6 +24,7 @@ from assay.catalogue.schema import System
 from assay.engine.overheads import Engine
 from assay.engine.steady import SATURATED, Steady
 from assay.engine.step import Batch, Step, seconds
+from assay.errors import NoEvidence
 from assay.llm.shard import Table, cache_bytes
 from assay.timing.collectives import kv_block_share, link
 
@@ -92,25 +93,35 @@ class Prompting:
     A step with k prompts a group takes `once + k more` between one prompt and `most`, what the token budget
     admits; prompts longer than the budget take several steps (`most` is 1).
 
+    A pipeline of p stages works on p steps at once. The n chunks of one prompt follow one another through the
+    stages, so that it takes (n + p - 1) / n p of its steps in series, and fills n of the p places: a replica
+    then has (n + p - 1) / n servers a group. Stages with nothing in store between them lose time where their
+    steps differ: with N = p steps under way, 1 + c^2 (p - 1) / N. A closed line of equal stations loses that
+    with exponential times, c^2 = 1, and nothing with equal ones, c^2 = 0 (Reiser and Lavenberg, Journal of
+    the ACM 27, 1980); between the two it is an interpolation, and c^2 is fitted (`bubbles`).
+
     Attributes:
         single, full: s of a step with one and with `most` prompts on every group.
         most: prompts of one group in a full step.
-        servers: attention-DP groups and pipeline stages of a replica.
+        servers: prompts or steps under way at once in a replica.
+        bubbles: time per step of a full pipeline over that of one without variation.
     """
 
     single: Array
     full: Array
     most: Array
     servers: Array
+    bubbles: Array
 
     @property
     def each(self) -> Array:
         """Seconds of a group per prompt at full steps: its inverse is what it can carry."""
-        return self.full / self.most
+        return self.full / self.most * self.bubbles
 
     def take(self, rows: Any) -> Prompting:
         """Return the steps at an index of their arrays: some of the layouts, or with more axes."""
-        return Prompting(self.single[rows], self.full[rows], self.most[rows], self.servers[rows])
+        parts = (self.single, self.full, self.most, self.servers, self.bubbles)
+        return Prompting(*(part[rows] for part in parts))
 
     def step(self, rate: ArrayLike) -> Array:
         """Return the step that `rate` prompts/s on one group lead to, s.
@@ -133,15 +144,25 @@ def prompting(step: Step, engine: Engine) -> Prompting:
     most = np.maximum(np.floor(engine.budget / fresh), 1.0)
     single = prompt_seconds(step, engine)
     full = prompt_seconds(step, engine, most) if np.any(most > 1.0) else single
+    stages = degrees.pp[:, None]
+    chunks = np.ceil(fresh / engine.budget)
+    places = (chunks + stages - 1.0) / chunks
+    bubbles = 1.0 + stage_variation() * (stages - 1.0) / stages
+    parts = (single * places / stages, full * places / stages, most, degrees.dp[:, None] * places, bubbles)
     shape = np.broadcast_shapes(single.shape, np.shape(most))
-    wide = (np.broadcast_to(item, shape) for item in (single, full, most, (degrees.dp * degrees.pp)[:, None]))
-    return Prompting(*wide)
+    return Prompting(*(np.broadcast_to(item, shape) for item in parts))
+
+
+def stage_variation() -> float:
+    """Return the squared coefficient of variation of a pipeline stage's steps."""
+    return float(catalogue().table("engines/pipeline")["stage_variation"]["value"])
 
 
 def prompt_seconds(step: Step, engine: Engine, prompts: ArrayLike = 1.0) -> Array:
     """Return the time one attention-DP group takes for `prompts` prompts, other groups alike, s, (L, N).
 
-    Prompts longer than the token budget are taken one at a time, in equal chunks.
+    Prompts longer than the token budget are taken one at a time, in equal chunks; every stage of a pipeline
+    starts its own steps.
     """
     fresh = step.workload.fresh
     chunks = np.ceil(fresh / engine.budget)
@@ -150,7 +171,14 @@ def prompt_seconds(step: Step, engine: Engine, prompts: ArrayLike = 1.0) -> Arra
     zero = np.zeros_like(groups)
     ended = np.asarray(prompts, dtype=np.float64) / chunks
     batch = Batch(zero, zero, size, size * groups, ended, ended * groups)
-    return np.asarray(chunks * (seconds(step, batch) + engine.gap))
+    return np.asarray(chunks * (seconds(step, batch) + engine.gap * step.table.degrees.pp[:, None]))
+
+
+def alone(step: Step) -> Batch:
+    """Return the step in which every attention-DP group has one whole prompt and decodes nothing."""
+    groups, fresh = step.table.degrees.dp[:, None], step.workload.fresh
+    zero = np.zeros_like(groups)
+    return Batch(zero, zero, fresh + zero, fresh * groups, 1.0 + zero, groups)
 
 
 def decode_seconds(step: Step, engine: Engine, batch: ArrayLike) -> Array:
@@ -202,11 +230,11 @@ def crossing(prefill: Table, decode: Table, systems: tuple[System, System], cont
     ends = (receiver.tp * receiver.cp * receiver.pp)[None, :, None]
     sent = received * ends / (sender.tp * sender.cp * sender.pp)[:, None, None]
     share = kv_block_share(block_bytes(decode))[:, None]
-    start, rate = _way(systems, inside=False)
+    start, rate = way(systems, inside=False)
     same = systems[0].id == systems[1].id
     return Crossing(
         size=np.maximum(sent, received),
-        near=_way(systems, inside=True) if same else (start, 0.0),
+        near=way(systems, inside=True) if same else (start, 0.0),
         far=(start, rate * share),
         lanes=(sender.dp * sender.pp, receiver.dp),
     )
@@ -223,7 +251,22 @@ def block_bytes(table: Table) -> Array:
     return np.asarray(size)
 
 
-def _way(systems: tuple[System, System], *, inside: bool) -> tuple[float, float]:
+def networked(systems: tuple[System, System]) -> None:
+    """Check that caches can cross between two systems.
+
+    Raises:
+        NoEvidence: one of them has no published network rate.
+    """
+    for item in systems:
+        if not item.nic_bandwidth:
+            raise NoEvidence(
+                f"{item.name} has no published network rate (nic_bandwidth): caches cannot cross between "
+                f"{systems[0].name} and {systems[1].name}.",
+                "Give nic_bandwidth in a facts file.",
+            )
+
+
+def way(systems: tuple[System, System], *, inside: bool) -> tuple[float, float]:
     """Return latency and B/s of one chip's end of a transfer; the slower of two systems."""
     if any(not (item.link_bandwidth if inside else item.nic_bandwidth) for item in systems):
         return 0.0, 0.0

@@ -17,7 +17,7 @@ from assay.errors import BadInput, DoesNotFit, NoEvidence
 from assay.llm.formats import native_label, weight_formats
 from assay.llm.memory import kv_bytes_per_token, state_bytes_per_sequence, weight_bytes
 from assay.llm.parameters import counts
-from assay.plan import dataflow
+from assay.plan import afd, dataflow
 from assay.plan.choice import Choice
 from assay.plan.drafting import drafting_of
 from assay.plan.evidence import near
@@ -96,6 +96,8 @@ def told(row: Row, points: Points, index: int, question: Question) -> Row:
 
 def on(question: Question, prepared: Model, system: System, known: Catalogue) -> Platform:
     """Answer for one platform, by the model of its kind of chip."""
+    if question.serving == "afd":
+        return afd.ask(question, prepared, system, known)
     if system.chip.kind == "dataflow":
         return dataflow.ask(question, prepared, system, known)
     return ask(question, prepared, system, known)
@@ -105,8 +107,13 @@ def check(question: Question, prepared: Model) -> None:
     """Refuse lengths that the model was not made for.
 
     Raises:
-        BadInput: more tokens than the context of the model.
+        BadInput: more tokens than the context of the model, or expert chips without `afd`.
     """
+    if question.experts_platform and question.serving != "afd":
+        raise BadInput(
+            f"Expert chips on {question.experts_platform} need attention and experts apart.",
+            "Add --serving afd.",
+        )
     longest = prepared.architecture.max_context
     if longest and question.isl + question.osl > longest:
         raise BadInput(

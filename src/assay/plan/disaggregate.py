@@ -23,7 +23,7 @@ from assay.engine.overheads import Engine
 from assay.engine.points import decode_only
 from assay.engine.split import Crossing, Prompting, crossing, matched, prompting
 from assay.engine.steady import SATURATED, Steady
-from assay.plan.pareto import front
+from assay.plan.pareto import front, thinned
 from assay.plan.sweep import BATCHES, MOST_SEQUENCES, Sweep
 
 Floats = NDArray[np.float64]
@@ -109,7 +109,8 @@ def sides(
     steps = prompting(first.step, engine)
     room = limit - np.array([other.min() for other in chips[::-1]])
     isl = np.array([[float(first.load.isl[0, 0])]])
-    holds = (first.copy.capacity(isl)[:, 0] >= 1) & (chips[0] <= room[0])
+    # every stage and group has a prompt in hand
+    holds = (first.copy.capacity(isl)[:, 0] >= steps.servers[:, 0]) & (chips[0] <= room[0])
     state = grid_of(last, engine, batches)
     fits = (last.capacity[:, 0] >= 1) & (chips[1] <= room[1])
     kept = useful(steps, chips[0], holds) if thin else np.flatnonzero(holds)
@@ -309,20 +310,20 @@ def _at_load(found: Pairs, carried: Floats, wanted: float, *, closed: bool) -> P
     return Pairs(**made, valid=np.any(found.valid, axis=-1, keepdims=True))
 
 
-def shortlist(found: Pairs, osl: float, ttft: float | None, most: int) -> tuple[NDArray[np.intp], ...]:
+def shortlist(
+    found: Pairs, osl: float, ttft: float | None, tpot: float | None, most: int
+) -> tuple[NDArray[np.intp], ...]:
     """Return the places (P, D, R, N) of pairs worth a closer look, at most `most`.
 
     The fronts of output tokens/s/user against output tokens/s/chip, of all pairs and of those near or
-    within the limit on first tokens.
+    within the limit on first tokens, thinned around the limit on TPOT.
     """
     per_chip = np.where(found.valid, found.rate * osl / found.chips, -1.0)
     keep = [_fastest(found, per_chip)]
     if ttft is not None:
         keep.append(_fastest(found, np.where(found.ttft <= ttft * 1.2, per_chip, -1.0)))
     flat = np.unique(np.concatenate(keep))
-    if len(flat) > most:
-        order = flat[np.argsort(found.tpot.ravel()[flat])]
-        flat = order[np.unique(np.linspace(0, len(order) - 1, most).round().astype(np.intp))]
+    flat = flat[thinned(found.tpot.ravel()[flat], tpot, most)]
     return tuple(np.unravel_index(flat, found.tpot.shape))
 
 

@@ -9,6 +9,7 @@ from assay.catalogue.schema import Price, System
 from assay.engine.redundancy import Copies
 from assay.engine.replica import Model, default_kv
 from assay.engine.speculation import Speculation
+from assay.engine.split import networked
 from assay.errors import BadInput, NoEvidence
 from assay.llm.layout import Layout
 from assay.plan.experts import copies_of
@@ -111,6 +112,8 @@ def place_of(
                 f"{first.name} cannot prefill for another system: its weights stay resident in SRAM.",
                 "Name a system with GPUs, TPUs or the like.",
             )
+        if first.id != system.id and question.serving != "aggregated":
+            networked((first, system))
         first_price, _ = price_of(facts, first, question.price)
     bounds = shape(model.architecture)
     legal = tuple(layouts(bounds, system, question.chips))

@@ -42,8 +42,8 @@ from assay.study.question import Question
 Floats = NDArray[np.float64]
 
 #: Candidates kept a pair of formats before the measured corrections are applied.
-MOST_CANDIDATES = 24
-MOST_PAIRS = 32
+MOST_CANDIDATES = 64
+MOST_PAIRS = 64
 MOST_FRONT = 24
 
 
@@ -190,7 +190,7 @@ def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> li
     if known is not None:
         known = known.take(both.rows[0])
         matches = delayed(matches, known.fetch)
-    places = shortlist(matches, question.osl, question.ttft, MOST_PAIRS)
+    places = shortlist(matches, question.osl, question.ttft, question.tpot, MOST_PAIRS)
     if not len(places[0]):
         return []
     known = known.take(places[0]) if known is not None else None

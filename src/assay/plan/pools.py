@@ -11,6 +11,7 @@ from assay.catalogue.schema import Price, System
 from assay.engine.breakdown import Breakdown, breakdown
 from assay.engine.points import Outcome
 from assay.engine.replica import Replica
+from assay.engine.split import alone
 from assay.engine.steady import Steady
 from assay.engine.step import Batch, Step
 from assay.errors import NoEvidence
@@ -104,11 +105,10 @@ def outcome(both: Sides, found: Pairs, places: Places) -> Outcome:
     degrees = step.table.degrees
     local = np.ceil(np.maximum(batch, 1.0) / (degrees.dp * degrees.pp)[:, None] - 1e-9)
     decode = Batch(local, np.maximum(batch / degrees.pp[:, None], 1.0))
-    groups, fresh = prompt.table.degrees.dp[:, None], prompt.workload.fresh
-    zero = np.zeros_like(groups)
-    alone = Batch(zero, zero, fresh + zero, fresh * groups, 1.0 + zero, groups)
     capacity = both.last.capacity[columns]
-    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), breakdown(prompt, alone))
+    return Outcome(
+        state, state.ttft, step, capacity, breakdown(step, decode), breakdown(prompt, alone(prompt))
+    )
 
 
 def power(made: Outcome, side: Pools) -> Estimate | None:

@@ -15,11 +15,12 @@ from assay.engine.points import Load, Outcome
 from assay.engine.redundancy import Copies
 from assay.engine.replica import Model, Replica, replica
 from assay.engine.speculation import Speculation
+from assay.engine.split import alone
 from assay.engine.steady import Steady, at_batch, closed, open_loop
 from assay.engine.step import Batch, Step, Workload
 from assay.errors import DoesNotFit
 from assay.llm.layout import Layout
-from assay.plan.pareto import front
+from assay.plan.pareto import front, thinned
 
 Floats = NDArray[np.float64]
 
@@ -179,10 +180,8 @@ def closer(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp]) -> Out
     groups = degrees.dp[:, None]
     local = np.ceil(state.batch / groups / degrees.pp[:, None] - 1e-9)
     decode = Batch(local, np.maximum(state.batch / degrees.pp[:, None], 1.0))
-    fresh, zero = step.workload.fresh, np.zeros_like(groups)
-    prompt = Batch(zero, zero, fresh + zero, fresh * groups, 1.0 + zero, groups)
     capacity = found.capacity[row]
-    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, prompt))
+    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, alone(step)))
 
 
 def candidates(
@@ -191,7 +190,7 @@ def candidates(
     """Return layout and batch positions of the points worth keeping, (M,) each.
 
     The Pareto front of output tokens/s/user against output tokens/s/chip, of all points and of those near
-    or within the TTFT limit, thinned evenly to `most`.
+    or within the TTFT limit, thinned to `most` around the limit on TPOT (`assay.plan.pareto.thinned`).
     """
     per_user, per_chip = found.per_user.ravel(), found.per_chip.ravel()
     keep = [front(per_user, per_chip)]
@@ -202,8 +201,7 @@ def candidates(
         slow = found.state.tpot.ravel() <= tpot * 1.5
         keep.append(front(np.where(slow, -found.state.ttft.ravel(), np.nan), per_chip))
     flat = np.unique(np.concatenate(keep))
-    if len(flat) > most:
-        flat = flat[np.unique(np.linspace(0, len(flat) - 1, most).round().astype(np.intp))]
+    flat = flat[thinned(found.state.tpot.ravel()[flat], tpot, most)]
     rows, columns = np.divmod(flat, found.per_user.shape[1])
     return rows, columns
 

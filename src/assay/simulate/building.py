@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from assay.errors import DoesNotFit
 from assay.simulate import forms
 from assay.simulate import state as s
-from assay.simulate.cluster import ROLES, ROUTERS, Cluster, Pool, Scaling
+from assay.simulate.cluster import OVER_LIMIT, ROLES, ROUTERS, Cluster, Pool, Scaling
 from assay.simulate.faults import Event
 from assay.simulate.policies import table
 from assay.simulate.timetable import Timetable, timetable
@@ -30,7 +30,12 @@ _SPARE = 1.02
 
 
 def build(
-    cluster: Cluster, first: Requests, longest: int, users: int = 0, events: Sequence[Event] = ()
+    cluster: Cluster,
+    first: Requests,
+    longest: int,
+    users: int = 0,
+    events: Sequence[Event] = (),
+    distinct: int = 0,
 ) -> s.State:
     """Return the state in arrays, still without traffic.
 
@@ -40,6 +45,7 @@ def build(
         longest: most tokens of a request.
         users: users of a closed loop, 0 = arrivals as given.
         events: scripted failures, sorted by time.
+        distinct: different prefix blocks of all the traffic, 0 = unknown; tiers are given no more places.
 
     Raises:
         DoesNotFit: a pool whose memory holds no request at all.
@@ -51,11 +57,12 @@ def build(
     slots = SLOTS
     while slots < 2 * users:
         slots *= 2
-    on = cluster.scaling.least if cluster.scaling else cluster.units
-    totals = forms.rows(
-        s.Totals, 1, free=slots, pending=-1, ready=on, sample_width=_first_gap(first), tick_at=setup["tick"]
-    )
+    on = cluster.scaling.least if cluster.scaling else cluster.pools[0].units
+    pools["ready"] = pools["units"]
+    pools["ready"][0] = on
     entries, units, buckets = _units(cluster, pools, on)
+    tiers = _tiers(cluster, tables, units, block_tokens, distinct)
+    entries, buckets = _behind(tiers, entries, buckets)
     leaves = 1 << (cluster.units - 1).bit_length()
     until = np.full(leaves, np.inf)
     balance, weight = _trees(cluster, pools, on)
@@ -64,10 +71,11 @@ def build(
     known = 1 << (2 * len(entries)).bit_length() if block_tokens and cluster.router == "prefix" else 1
     fields: dict[str, Any] = {
         "setup": setup,
-        "totals": totals,
+        "totals": _totals(slots, int(pools["ready"].sum()), first, setup),
         "pools": pools,
         "units": units,
         "entries": entries,
+        "tiers": tiers,
         "faults": _faults(events),
         "table": flat,
         "node": max((item.node for item in tables), key=len),
@@ -101,6 +109,11 @@ def _empty(slots: int) -> dict[str, Any]:
     }
 
 
+def _totals(slots: int, ready: int, first: Requests, setup: NDArray[Any]) -> NDArray[Any]:
+    gap, tick = _first_gap(first), setup["tick"]
+    return forms.rows(s.Totals, 1, free=slots, pending=-1, ready=ready, sample_width=gap, tick_at=tick)
+
+
 def _first_gap(first: Requests) -> float:
     return max(first.span / SAMPLES, 1e-3) if len(first) else 1.0
 
@@ -129,6 +142,7 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
         block_tokens=block_tokens,
         tries=cluster.tries,
         most_waiting=cluster.most_waiting,
+        over=OVER_LIMIT.index(cluster.over_limit),
         closed=users,
         longest=longest,
         least=scaling.least,
@@ -141,6 +155,8 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
         tick=scaling.every,
         target=scaling.target,
         cold_start=scaling.cold_start,
+        limit=max(cluster.ttft_limit - cluster.pools[0].copy.engine.request, 0.0),
+        defer=cluster.ttft_limit * router["defer"]["value"],
         think=cluster.pools[0].copy.engine.request,
     )
 
@@ -167,6 +183,7 @@ def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> 
         row["contexts"], row["prompts"] = item.contexts, item.prompts
         row["tree"], row["leaves"] = tree, leaves
         row["blocks"], row["buckets"] = blocks, 1 << (2 * blocks).bit_length()
+        row["tiers"], row["swaps"] = len(pool.tiers), pool.swap
         # whole 64ths of a token keep sums exact
         row["yields"] = max(round(pool.yields * 64) / 64, 1.0)
         row["room"], row["charge"] = room, np.ceil(item.charge) + policy.block_tokens - 1
@@ -191,15 +208,49 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
         slow=1.0,
         prompts=-1,
         last=-1,
+        arrived=-1,
         oldest=-1,
         newest=-1,
         frees=blocks,
         first=first,
         table=start,
     )
-    units["health"][on:] = s.OFF
+    units["health"][on : cluster.pools[0].units] = s.OFF
     total = int(blocks.sum())
-    return forms.rows(s.EntryRow, total, older=-1, newer=-1, free=np.arange(total)), units, int(buckets.sum())
+    return _entries(0, total), units, int(buckets.sum())
+
+
+def _entries(start: int, count: int) -> NDArray[Any]:
+    """Return free entries whose places begin at `start`."""
+    return forms.rows(s.EntryRow, count, older=-1, newer=-1, free=np.arange(start, start + count))
+
+
+def _tiers(
+    cluster: Cluster, tables: Sequence[Timetable], units: NDArray[Any], block_tokens: int, distinct: int
+) -> NDArray[Any]:
+    """Return the tiers of all units, which share their replica's, and tell units where theirs are."""
+    made = forms.rows(s.TierRow, sum(len(pool.tiers) * pool.units for pool in cluster.pools))
+    at = 0
+    for unit in units:
+        pool, each = cluster.pools[unit["pool"]], tables[unit["pool"]].token_bytes
+        unit["tier"] = at
+        for row, tier in zip(made[at : at + len(pool.tiers)], pool.tiers, strict=True):
+            row["room"] = np.floor(tier.bytes / pool.stages / each)
+            row["latency"], row["token"] = tier.latency, each / (tier.bandwidth / pool.stages)
+            blocks = int(row["room"] // block_tokens) if block_tokens else 0
+            row["frees"] = min(blocks, distinct) if distinct else blocks
+        at += len(pool.tiers)
+    made["oldest"] = made["newest"] = -1
+    made["buckets"] = [1 << (2 * int(count)).bit_length() for count in made["frees"]]
+    return made
+
+
+def _behind(tiers: NDArray[Any], entries: NDArray[Any], buckets: int) -> tuple[NDArray[Any], int]:
+    """Return all entries and the places of all hash tables, those of the tiers behind those of the units."""
+    tiers["first"] = len(entries) + np.cumsum(tiers["frees"]) - tiers["frees"]
+    tiers["table"] = buckets + np.cumsum(tiers["buckets"]) - tiers["buckets"]
+    added = _entries(len(entries), int(tiers["frees"].sum()))
+    return np.concatenate([entries, added]), buckets + int(tiers["buckets"].sum())
 
 
 def _faults(events: Sequence[Event]) -> NDArray[Any]:

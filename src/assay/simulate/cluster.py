@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from assay.engine.replica import Replica
 from assay.errors import BadInput
 from assay.simulate.policies import Policy, table
+from assay.simulate.tiers import Tier
 
 #: Router names in the order of their codes.
-ROUTERS = ("round-robin", "least-load", "prefix", "session")
+ROUTERS = ("round-robin", "least-load", "prefix", "session", "slo")
+#: What happens to requests whose predicted TTFT exceeds the limit, in the order of the codes.
+OVER_LIMIT = ("serve", "reject", "defer")
 ROLES = ("both", "prefill", "decode")
 
 
@@ -25,6 +28,8 @@ class Pool:
         skew: excess load of the busiest expert rank beyond chance.
         drafts, yields: draft tokens of a decode step, and tokens it gains.
         capacity: tokens of cache of one unit instead of what the memory holds; 0 = the memory.
+        tiers: where blocks that leave the cache are kept, nearest first.
+        swap: whether a preempted request's cache goes to the first tier instead of being computed again.
     """
 
     copy: Replica
@@ -35,6 +40,19 @@ class Pool:
     drafts: int = 0
     yields: float = 1.0
     capacity: int = 0
+    tiers: tuple[Tier, ...] = ()
+    swap: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there is a tier to swap to.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if self.swap and not self.tiers:
+            raise BadInput(
+                "Preempted requests cannot be swapped out: there is no KV tier.", "Give a host tier."
+            )
 
     @property
     def stages(self) -> int:
@@ -80,6 +98,8 @@ class Cluster:
         transfer: (s, s a token) of handing a cache from a prefill to a decode unit.
         tries, retry_after: how often and s after which requests of a failed unit are sent again.
         most_waiting: waiting requests of a unit beyond which new ones are refused; 0 = no limit.
+        ttft_limit: s to the first token that admission aims at; 0 = none.
+        over_limit: one of `OVER_LIMIT`: what happens to a request whose predicted TTFT is beyond it.
         scaling: autoscaling of the first pool.
         prefix_cache: whether blocks are shared between requests.
     """
@@ -90,6 +110,8 @@ class Cluster:
     tries: int = field(default_factory=lambda: int(table()["router"]["tries"]["value"]))
     retry_after: float = field(default_factory=lambda: float(table()["router"]["retry_after"]["value"]))
     most_waiting: int = 0
+    ttft_limit: float = 0.0
+    over_limit: str = "serve"
     scaling: Scaling | None = None
     prefix_cache: bool = True
 
@@ -101,6 +123,10 @@ class Cluster:
         """
         if self.router not in ROUTERS:
             raise BadInput(f"No router {self.router!r}.", f"Known: {', '.join(ROUTERS)}.")
+        if self.over_limit not in OVER_LIMIT:
+            raise BadInput(f"No admission {self.over_limit!r}.", f"Known: {', '.join(OVER_LIMIT)}.")
+        if self.over_limit != "serve" and self.ttft_limit <= 0:
+            raise BadInput(f"Admission by {self.over_limit!r} needs a limit on TTFT.", "Give one.")
         roles = tuple(pool.role for pool in self.pools)
         if roles not in {("both",), ("prefill", "decode")}:
             raise BadInput(f"Pools with roles {', '.join(roles)} do not make a cluster.")

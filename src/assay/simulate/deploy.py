@@ -16,6 +16,7 @@ from assay.errors import NoEvidence
 from assay.llm.layout import Layout
 from assay.simulate.cluster import Pool
 from assay.simulate.policies import policy
+from assay.simulate.tiers import Tier
 
 
 def deploy(  # noqa: PLR0913 - what runs where, each by its name
@@ -33,6 +34,8 @@ def deploy(  # noqa: PLR0913 - what runs where, each by its name
     drafts: int = 0,
     acceptance: float | None = None,
     capacity: int = 0,
+    tiers: tuple[Tier, ...] = (),
+    swap: bool = False,
 ) -> Pool:
     """Return a pool of equal replicas.
 
@@ -45,6 +48,7 @@ def deploy(  # noqa: PLR0913 - what runs where, each by its name
         drafts: draft tokens of a decode step, 0 = no speculation.
         acceptance: tokens a decode step yields; None = the usual figure for so many drafts.
         capacity: tokens of cache of a unit instead of what the memory holds.
+        tiers, swap: tiers of the cache behind a replica, and whether preempted requests are swapped there.
     """
     settings = replace(
         engine, budget=float(budget or engine.budget), sequences=float(sequences or engine.sequences)
@@ -62,6 +66,8 @@ def deploy(  # noqa: PLR0913 - what runs where, each by its name
         drafts=drafts if role != "prefill" else 0,
         yields=yields,
         capacity=capacity,
+        tiers=tiers,
+        swap=swap,
     )
 
 

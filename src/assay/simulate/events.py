@@ -6,7 +6,7 @@ from assay.simulate.health import account, rise, stop, strike, tick
 from assay.simulate.intake import conclude, take_next
 from assay.simulate.log import sample
 from assay.simulate.queues import pop
-from assay.simulate.replica import complete
+from assay.simulate.replica import complete, resume
 from assay.simulate.routing import route
 from assay.simulate.state import (
     DONE,
@@ -59,9 +59,7 @@ def run(state: State) -> int:
         elif step == now:
             wake(state, number, now)
         elif later == now:
-            slot = pop(state.later_at, state.later_slot, 0, totals.later, 0)
-            totals.later -= 1
-            route(state, slot, now)
+            turn_up(state, now)
         elif arrival == now:
             route(state, take_next(state, now), now)
         else:
@@ -76,6 +74,17 @@ def finished(state: State, fault: float) -> bool:
     return fault == INFINITE and totals.tick_at == INFINITE
 
 
+def turn_up(state: State, now: float) -> None:
+    """Let the next of the requests that turn up later do so: its cache is loaded, or it needs a unit."""
+    totals = state.totals[0]
+    slot = pop(state.later_at, state.later_slot, 0, totals.later, 0)
+    totals.later -= 1
+    if state.flight[slot].loading > 0:
+        resume(state, slot, now)
+    else:
+        route(state, slot, now)
+
+
 def wake(state: State, number: int, now: float) -> None:
     """End what a unit does: its start, or a step; a unit that was drained stops."""
     unit = state.units[number]
@@ -87,11 +96,12 @@ def wake(state: State, number: int, now: float) -> None:
         stop(state, number, now)
 
 
-def begin(state: State, users: int) -> None:
-    """Start a closed loop: that many users ask at once."""
+def serve(state: State, users: int) -> int:
+    """Start the users of a closed loop, who ask at once, and run; return why it stopped."""
     for _ in range(users):
         if state.totals[0].coming < state.setup[0].opening:
             route(state, take_next(state, 0.0), 0.0)
+    return run(state)
 
 
 def finale(state: State) -> int:
@@ -103,5 +113,6 @@ def finale(state: State) -> int:
         following = state.flight[slot].following
         conclude(state, -1, slot, UNSERVED, totals.now)
         slot = following
-    account(state, 0, totals.now)
+    for index in range(len(state.pools)):
+        account(state, index, 0, totals.now)
     return DONE

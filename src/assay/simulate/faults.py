@@ -1,4 +1,4 @@
-"""Failures, recoveries and stragglers: scripted in a file, or drawn from MTBF and MTTR."""
+"""Failures, recoveries, stragglers, links between pools: scripted in a file, or drawn from MTBF and MTTR."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from assay.catalogue.reader import read_yaml
 from assay.errors import BadFact, BadInput
-from assay.simulate.state import DOWN, RECOVER, SLOW
+from assay.simulate.state import DOWN, LINK, RECOVER, SLOW
 from assay.units import parse_quantity
 
 _EXAMPLE = "Write for example `faults: [{at: 60s, replica: 0, for: 5min}]` or `mtbf: 30d` with `mttr: 20min`."
-_FIELDS = {"at", "replica", "replicas", "for", "slow"}
+_FIELDS = {"at", "replica", "replicas", "link", "links", "for", "slow"}
+_RATES = ("mtbf", "mttr", "link_mtbf", "link_mttr")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,8 +26,8 @@ class Event:
     Attributes:
         at: s since the start.
         unit: number of the unit.
-        kind: `DOWN`, `RECOVER` or `SLOW` of `assay.simulate.state`.
-        factor: how many times longer the steps of a slow unit take.
+        kind: `DOWN`, `RECOVER`, `SLOW` or `LINK` of `assay.simulate.state`.
+        factor: how many times longer the steps of a slow unit take; s that a link is down.
     """
 
     at: float
@@ -42,11 +43,16 @@ class Faults:
     Attributes:
         scripted: (s, replica, s that it lasts or infinity, factor or 0 = down).
         mtbf, mttr: mean s between failures of one replica and to its repair; 0 = none drawn.
+        links: (s, prefill replica, s that its link to the decode pool is down).
+        link_mtbf, link_mttr: the same of one link.
     """
 
     scripted: tuple[tuple[float, int, float, float], ...] = ()
     mtbf: float = 0.0
     mttr: float = 0.0
+    links: tuple[tuple[float, int, float], ...] = ()
+    link_mtbf: float = 0.0
+    link_mttr: float = 0.0
 
     def events(self, replicas: int, stages: int, horizon: float, seed: int = 0) -> list[Event]:
         """Return all events in order of time.
@@ -60,25 +66,53 @@ class Faults:
         Raises:
             BadInput: a replica that does not exist.
         """
-        spells = list(self.scripted)
-        if self.mtbf > 0:
-            random = np.random.default_rng([seed, 7])
-            for replica in range(replicas):
-                at = float(random.exponential(self.mtbf))
-                while at < horizon:
-                    spells.append((at, replica, float(random.exponential(self.mttr)), 0.0))
-                    at += spells[-1][2] + float(random.exponential(self.mtbf))
+        down = drawn(self.mtbf, self.mttr, replicas, horizon, [seed, 7])
+        spells = [*self.scripted, *((at, number, lasts, 0.0) for at, number, lasts in down)]
+        cuts = [*self.links, *drawn(self.link_mtbf, self.link_mttr, replicas, horizon, [seed, 11])]
+        # a link that never comes back leaves its replica useless
+        spells += [(at, number, lasts, 0.0) for at, number, lasts in cuts if not np.isfinite(lasts)]
+        for number in (number for _, number, *_ in (*spells, *cuts)):
+            if number >= replicas:
+                raise BadInput(
+                    f"The faults name replica {number}; there are {replicas}, counted from 0.", _EXAMPLE
+                )
         found: list[Event] = []
         for at, replica, lasts, factor in spells:
-            if replica >= replicas:
-                raise BadInput(
-                    f"The faults name replica {replica}; there are {replicas}, counted from 0.", _EXAMPLE
-                )
             for unit in range(replica * stages, (replica + 1) * stages):
                 found.append(Event(at, unit, SLOW if factor else DOWN, factor or 1.0))
                 if np.isfinite(lasts):
                     found.append(Event(at + lasts, unit, RECOVER))
+        for at, replica, lasts in _merged(cuts):
+            found += [
+                Event(at, unit, LINK, lasts) for unit in range(replica * stages, (replica + 1) * stages)
+            ]
         return sorted(found)
+
+
+def drawn(
+    mtbf: float, mttr: float, count: int, horizon: float, seed: Sequence[int]
+) -> list[tuple[float, int, float]]:
+    """Return (s, number, s that it lasts) of failures of `count` parts until `horizon`; none without mtbf."""
+    found: list[tuple[float, int, float]] = []
+    random = np.random.default_rng(seed)
+    for number in range(count if mtbf > 0 else 0):
+        at = float(random.exponential(mtbf))
+        while at < horizon:
+            found.append((at, number, float(random.exponential(mttr))))
+            at += found[-1][2] + float(random.exponential(mtbf))
+    return found
+
+
+def _merged(cuts: Sequence[tuple[float, int, float]]) -> list[tuple[float, int, float]]:
+    """Return the finite cuts with those of one link that overlap made one."""
+    found: list[tuple[float, int, float]] = []
+    for at, number, lasts in sorted((c for c in cuts if np.isfinite(c[2])), key=lambda c: (c[1], c[0])):
+        if found and found[-1][1] == number and at <= found[-1][0] + found[-1][2]:
+            start = found[-1][0]
+            found[-1] = (start, number, max(found[-1][2], at + lasts - start))
+        else:
+            found.append((at, number, lasts))
+    return found
 
 
 def read(path: Path) -> Faults:
@@ -91,30 +125,40 @@ def read(path: Path) -> Faults:
         data = read_yaml(path, str(path))
     except BadFact as error:
         raise BadInput(error.message, _EXAMPLE) from None
-    if not isinstance(data, Mapping) or not set(data) <= {"faults", "mtbf", "mttr"} or not data:
+    if not isinstance(data, Mapping) or not set(data) <= {"faults", *_RATES} or not data:
         raise BadInput(f"{path} is not a faults file.", _EXAMPLE)
     entries = data.get("faults") or []
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise BadInput(f"{path}: `faults` is not a list.", _EXAMPLE)
-    scripted = [
-        spell for place, entry in enumerate(entries, 1) for spell in _spells(entry, f"{path}: fault {place}")
-    ]
-    mtbf = parse_quantity(data["mtbf"], "time", what="mtbf") if "mtbf" in data else 0.0
-    if mtbf and "mttr" not in data:
-        raise BadInput(f"{path} has mtbf without mttr.", _EXAMPLE)
-    mttr = parse_quantity(data["mttr"], "time", what="mttr") if "mttr" in data else 0.0
-    return Faults(tuple(scripted), mtbf, mttr)
+    scripted: list[tuple[float, int, float, float]] = []
+    links: list[tuple[float, int, float]] = []
+    for place, entry in enumerate(entries, 1):
+        spells = _spells(entry, f"{path}: fault {place}")
+        if "link" in entry or "links" in entry:
+            links += [(at, number, lasts) for at, number, lasts, _ in spells]
+        else:
+            scripted += spells
+    rates = {key: parse_quantity(data[key], "time", what=key) for key in _RATES if key in data}
+    for part in ("", "link_"):
+        if f"{part}mtbf" in rates and f"{part}mttr" not in rates:
+            raise BadInput(f"{path} has {part}mtbf without {part}mttr.", _EXAMPLE)
+    return Faults(scripted=tuple(scripted), links=tuple(links), **rates)
 
 
 def _spells(entry: Any, where: str) -> list[tuple[float, int, float, float]]:
     if not isinstance(entry, Mapping) or "at" not in entry or not set(entry) <= _FIELDS:
-        raise BadInput(f"{where} is not {{at, replica, for, slow}}.", _EXAMPLE)
+        raise BadInput(f"{where} is not {{at, replica or link, for, slow}}.", _EXAMPLE)
     at = parse_quantity(entry["at"], "time", what=f"{where}: at", zero=True)
     lasts = parse_quantity(entry["for"], "time", what=f"{where}: for") if "for" in entry else float("inf")
     slow = parse_quantity(entry["slow"], "count", what=f"{where}: slow") if "slow" in entry else 0.0
     if slow and slow < 1:
         raise BadInput(f"{where}: slow = {slow} would be faster.", "Write a factor of at least 1.")
-    named = entry.get("replicas", [entry["replica"]] if "replica" in entry else [])
+    keys = [key for key in ("replicas", "replica", "links", "link") if key in entry]
+    if len(keys) != 1 or (slow and keys[0].startswith("link")):
+        raise BadInput(
+            f"{where} does not name one of replica, replicas, link (which is never slow).", _EXAMPLE
+        )
+    named = entry[keys[0]] if keys[0].endswith("s") else [entry[keys[0]]]
     if not isinstance(named, list) or not named:
         raise BadInput(f"{where} names no replica.", _EXAMPLE)
     for number in named:

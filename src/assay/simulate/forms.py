@@ -18,6 +18,7 @@ from assay.simulate.state import (
     SampleRow,
     Setup,
     State,
+    TierRow,
     Totals,
     UnitRow,
 )
@@ -30,6 +31,7 @@ RECORDS: dict[str, Any] = {
     "units": UnitRow,
     "flight": FlightRow,
     "entries": EntryRow,
+    "tiers": TierRow,
     "coming": ComingRow,
     "faults": FaultRow,
     "log": LogRow,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from assay.simulate.intake import conclude, postpone
 from assay.simulate.prefix import forget, unpin
-from assay.simulate.queues import pop, take_first
-from assay.simulate.replica import offer, schedule
+from assay.simulate.queues import order, pop, take_first
+from assay.simulate.replica import backlog, offer, schedule
 from assay.simulate.routing import release
+from assay.simulate.scheduler import drop_last_loading
 from assay.simulate.state import (
     CLASSES,
     DOWN,
@@ -14,6 +15,7 @@ from assay.simulate.state import (
     FAILED,
     IDLE,
     INFINITE,
+    LINK,
     OFF,
     RECOVER,
     STARTING,
@@ -35,26 +37,41 @@ def strike(state: State, now: float) -> None:
         if unit.health == OFF:
             rise(state, row.unit, now)
         unit.slow = 1.0
+    elif row.kind == LINK:
+        stall(state, row.unit, now, row.factor)
     else:
         unit.slow = row.factor
 
 
-def account(state: State, change: int, now: float) -> None:
-    """Add up the time that units are paid for, and change their number."""
-    totals = state.totals[0]
-    totals.ready_seconds += totals.ready * (now - totals.ready_since)
-    totals.ready_since = now
-    totals.ready += change
+def stall(state: State, number: int, now: float, lasts: float) -> None:
+    """Stop the link of a prefill unit for a time: what is on its way, and what follows, comes later."""
+    unit, totals = state.units[number], state.totals[0]
+    unit.link = max(now, unit.link) + lasts
+    for at in range(totals.later):
+        flight = state.flight[state.later_slot[at]]
+        if flight.staged > 0 and flight.sender == number:
+            state.later_at[at] += lasts
+            totals.stalled += 1
+    order(state.later_at, state.later_slot, totals.later)
+
+
+def account(state: State, index: int, change: int, now: float) -> None:
+    """Add up the time that units of a pool are paid for, and change their number."""
+    pool = state.pools[index]
+    pool.ready_seconds += pool.ready * (now - pool.ready_since)
+    pool.ready_since = now
+    pool.ready += change
+    state.totals[0].ready += change
 
 
 def rise(state: State, number: int, now: float) -> None:
     """Take a unit into service."""
     unit = state.units[number]
     if unit.health == OFF:
-        account(state, 1, now)
+        account(state, unit.pool, 1, now)
     unit.health = UP
     schedule(state, number, INFINITE)
-    offer(state, number, float(unit.load))
+    offer(state, number, backlog(state, number))
     release(state, now)
 
 
@@ -64,7 +81,7 @@ def fall(state: State, number: int, now: float) -> None:
     yields = state.pools[unit.pool].yields
     if unit.kind != IDLE:
         unit.busy += now - unit.began
-    account(state, -1, now)
+    account(state, unit.pool, -1, now)
     unit.health = OFF
     offer(state, number, INFINITE)
     while unit.count > 0:
@@ -79,6 +96,14 @@ def fall(state: State, number: int, now: float) -> None:
         unit.prompts = state.flight[slot].following
         totals.running -= 1
         lose(state, number, slot, now)
+    while unit.arrived >= 0:
+        slot = unit.arrived
+        unit.arrived = state.flight[slot].following
+        totals.running -= 1
+        lose(state, number, slot, now)
+    while unit.loading > 0:
+        totals.running -= 1
+        lose(state, number, drop_last_loading(state, number), now)
     for queue in range(number * CLASSES, (number + 1) * CLASSES):
         while state.head[queue] >= 0:
             totals.waiting -= 1
@@ -86,6 +111,7 @@ def fall(state: State, number: int, now: float) -> None:
     unit.last = -1
     unit.prompting = 0
     unit.waiting = 0
+    unit.queue = 0
     unit.load = 0
     unit.context = 0.0
     unit.used = 0.0
@@ -109,6 +135,7 @@ def lose(state: State, number: int, slot: int, now: float) -> None:
     flight.made = 0
     flight.first = -1.0
     flight.staged = 0
+    flight.swapped = 0
     flight.left = flight.isl
     postpone(state, slot, now + state.setup[0].retry_after)
 
@@ -128,11 +155,11 @@ def tick(state: State, now: float) -> None:
         unit = state.units[number]
         if ready < wanted and unit.health == DRAINING:
             unit.health = UP
-            offer(state, number, float(unit.load))
+            offer(state, number, backlog(state, number))
             ready += 1
         elif ready < wanted and unit.health == OFF:
             unit.health = STARTING
-            account(state, 1, now)
+            account(state, unit.pool, 1, now)
             schedule(state, number, now + setup.cold_start)
             ready += 1
     for back in range(size):
@@ -149,6 +176,6 @@ def stop(state: State, number: int, now: float) -> None:
     """Switch off a unit that has nothing left to do."""
     unit = state.units[number]
     unit.health = OFF
-    account(state, -1, now)
+    account(state, unit.pool, -1, now)
     forget(state, unit)
     schedule(state, number, INFINITE)

@@ -37,6 +37,9 @@ def take(state: State, place: int, now: float) -> int:
     flight.first = -1.0
     flight.pinned = 0
     flight.staged = 0
+    flight.swapped = 0
+    flight.loading = 0
+    flight.deferred = 0
     flight.order = -1
     flight.tries = 0
     flight.preempted = 0

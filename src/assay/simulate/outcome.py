@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from assay.catalogue.schema import Price
 from assay.engine.breakdown import breakdown
 from assay.engine.step import Batch, Workload
 from assay.errors import NoEvidence
+from assay.simulate.carbon import Grid
 from assay.simulate.cluster import Cluster, Pool
 from assay.simulate.run import Run
 from assay.simulate.sketch import ERROR, of_bins
@@ -20,6 +22,7 @@ from assay.timing.energy import board_watts
 #: Version of the JSON that `Outcome.json` gives.
 SCHEMA = "assay-simulation-1"
 SECONDS_PER_HOUR = 3600.0
+_SUMS = ("ready_seconds", "batch_seconds", "decode_busy", "prompt_busy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +52,19 @@ class Outcome:
         }
 
 
-def outcome(cluster: Cluster, run: Run, price: Price | None = None) -> Outcome:
+def outcome(cluster: Cluster, run: Run, price: Price | None = None, grid: Grid | None = None) -> Outcome:
     """Return the outcome of a run.
 
     Args:
         cluster: what served.
         run: how it went.
         price: of a chip-hour; None = unknown.
+        grid: whose electricity the chips take; None = unknown.
     """
     tally, state = run.tally, run.state
     totals = state.totals[0]
     duration = max(tally.last - run.first, 0.0)
     ended = dict(zip(("completed", "rejected", "failed", "unserved"), tally.ended.tolist(), strict=True))
-    replica_seconds = float(totals["ready_seconds"]) / cluster.pools[0].stages
-    chips = cluster.pools[0].chips // cluster.pools[0].replicas
     per_second = 1.0 / duration if duration > 0 else 0.0
     figures: dict[str, Any] = {
         "requests": int(tally.ended.sum()) + (0 if run.whole else int(totals["in_flight"])),
@@ -81,7 +83,7 @@ def outcome(cluster: Cluster, run: Run, price: Price | None = None) -> Outcome:
         "output_tokens_per_s_per_chip": tally.output_tokens * per_second / cluster.chips,
         "chips": cluster.chips,
         **_service(cluster, state, duration),
-        **_means(cluster, state, run, replica_seconds, chips, price),
+        **_means(cluster, state, run, price, grid),
         "quantile_error": 0.0 if tally.ttft.bins is None else ERROR,
         "compiled": run.compiled,
     }
@@ -93,75 +95,112 @@ def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
     totals = state.totals[0]
     units = state.units
     pools = state.pools
-    busy = float(totals["decode_busy"] + totals["prompt_busy"])
+    sums = {name: float(pools[name].sum()) for name in _SUMS}
+    busy = sums["decode_busy"] + sums["prompt_busy"]
     room = pools["room"][units["pool"]]
     return {
-        "utilisation": busy / max(float(totals["ready_seconds"]), 1e-12),
-        "mean_batch": float(totals["batch_seconds"]) / max(busy, 1e-12),
-        "mean_in_service": float(totals["batch_seconds"]) / max(duration, 1e-12),
-        "prompt_share": float(totals["prompt_busy"]) / max(busy, 1e-12),
+        "utilisation": busy / max(sums["ready_seconds"], 1e-12),
+        "mean_batch": sums["batch_seconds"] / max(busy, 1e-12),
+        "mean_in_service": sums["batch_seconds"] / max(duration, 1e-12),
+        "prompt_share": sums["prompt_busy"] / max(busy, 1e-12),
         "hit_rate": int(totals["hit_tokens"]) / max(int(totals["prompt_tokens"]), 1),
         "cache_peak": float((units["peak"] / room).max()),
         "cache_tokens": float(room.sum()),
         "most_in_flight": int(totals["peak"]),
         "preemptions": int(totals["preempted"]),
+        "swaps": int(totals["swapped"]),
         "retries": int(totals["retried"]),
+        "refused_for_ttft": int(totals["refused"]),
+        "deferred": int(totals["deferred"]),
+        "stalled_transfers": int(totals["stalled"]),
         "lost_tokens": int(totals["lost_tokens"]),
-        "decode_steps": int(totals["steps"]),
-        "prompt_steps": int(totals["mixed_steps"]),
+        "decode_steps": int(pools["steps"].sum()),
+        "prompt_steps": int(pools["mixed_steps"].sum()),
         "events": int(totals["events"]),
+        "tiers": _tiers(cluster, state),
     }
 
 
+def _tiers(cluster: Cluster, state: Any) -> list[dict[str, Any]]:
+    """Return a row for each KV tier of each pool, summed over its units."""
+    found = []
+    prompts = max(int(state.totals[0]["prompt_tokens"]), 1)
+    for index, pool in enumerate(cluster.pools):
+        first = state.units["tier"][state.units["pool"] == index]
+        for depth, tier in enumerate(pool.tiers):
+            rows = state.tiers[first + depth]
+            found.append(
+                {
+                    "tier": tier.name,
+                    "pool": index,
+                    "tokens": float(rows["room"].sum()),
+                    "peak": float((rows["peak"] / np.maximum(rows["room"], 1.0)).max()),
+                    "hit_tokens": int(rows["hits"].sum()),
+                    "hit_rate": int(rows["hits"].sum()) / prompts,
+                    "moved_tokens": float(rows["moved"].sum()),
+                }
+            )
+    return found
+
+
 def _means(
-    cluster: Cluster, state: Any, run: Run, replica_seconds: float, chips: int, price: Price | None
+    cluster: Cluster, state: Any, run: Run, price: Price | None, grid: Grid | None
 ) -> dict[str, float | None]:
-    """Return energy and money of a request and of a token."""
+    """Return energy, carbon and money of a request and of a token: all the time that chips were up counts."""
     requests = max(int(run.tally.ended[0]), 1)
     tokens = max(run.tally.output_tokens, 1)
-    watts = None
-    if len(cluster.pools) == 1:
-        watts = _watts(cluster.pools[0], state, replica_seconds)
-        chip_seconds = replica_seconds * chips
-    else:
-        chip_seconds = float(state.totals[0]["now"]) * cluster.chips
-    joules = watts * chip_seconds if watts is not None else None
+    spent: list[float] = []
+    drawn: list[float | None] = []
+    for pool, row in zip(cluster.pools, state.pools, strict=True):
+        replica_seconds = float(row["ready_seconds"]) / pool.stages
+        spent.append(replica_seconds * pool.chips / pool.replicas)
+        drawn.append(_watts(pool, row, replica_seconds))
+    chip_seconds = sum(spent)
+    known = [watts for watts in drawn if watts is not None]
+    joules = sum(map(mul, known, spent)) if len(known) == len(drawn) else None
     dollars = price.usd_per_hour * chip_seconds / SECONDS_PER_HOUR if price is not None else None
+    kilograms = joules * grid.kg_per_joule if joules is not None and grid is not None else None
+
+    def per(total: float | None, count: float) -> float | None:
+        return total / count if total is not None else None
+
     return {
-        "watts_per_chip": watts,
-        "joules_per_request": joules / requests if joules is not None else None,
-        "joules_per_output_token": joules / tokens if joules is not None else None,
-        "usd_per_request": dollars / requests if dollars is not None else None,
-        "usd_per_million_output_tokens": dollars / tokens * 1e6 if dollars is not None else None,
+        "watts_per_chip": per(joules, chip_seconds) if chip_seconds > 0 else None,
+        "joules_per_request": per(joules, requests),
+        "joules_per_output_token": per(joules, tokens),
+        "kg_co2_per_request": per(kilograms, requests),
+        "kg_co2_per_million_output_tokens": per(kilograms, tokens / 1e6),
+        "usd_per_request": per(dollars, requests),
+        "usd_per_million_output_tokens": per(dollars, tokens / 1e6),
         "chip_hours": chip_seconds / SECONDS_PER_HOUR,
     }
 
 
-def _watts(pool: Pool, state: Any, replica_seconds: float) -> float | None:
+def _watts(pool: Pool, row: Any, replica_seconds: float) -> float | None:
     """Return the mean board power of a chip, W: activity of mean steps over all the time units were up."""
-    totals = state.totals[0]
-    busy = float(totals["decode_busy"] + totals["prompt_busy"])
+    busy = float(row["decode_busy"] + row["prompt_busy"])
     if busy <= 0 or replica_seconds <= 0:
         return None
     ranks = float(pool.copy.table.degrees.dp[0])
-    batch = float(totals["batch_seconds"]) / busy
-    mean = float(totals["context_seconds"]) / max(float(totals["batch_seconds"]), 1e-12)
-    computed = float(totals["prompt_tokens"] - totals["hit_tokens"])
-    each = max(computed / max(int(totals["mixed_steps"]), 1), 1.0)
+    batch = float(row["batch_seconds"]) / busy
+    mean = float(row["context_seconds"]) / max(float(row["batch_seconds"]), 1e-12)
+    each = max(float(row["computed"]) / max(int(row["mixed_steps"]), 1), 1.0)
     step = pool.copy.step(Workload(isl=max(mean, 1.0), osl=0.0, drafts=float(pool.drafts)), pool.skew)
     local = np.array([[max(batch / ranks, 1.0)]])
     decode = breakdown(step, Batch(local, np.array([[max(batch, 1.0)]])))
+    # prompts alone know their own length as context
+    step = pool.copy.step(Workload(isl=each / ranks, osl=0.0), pool.skew) if mean <= 0 else step
     zero, one, tokens = np.zeros((1, 1)), np.ones((1, 1)), np.array([[each]])
     prompt = breakdown(step, Batch(zero, zero, tokens / ranks, tokens, one, one))
     peak = max(cost.rates.peak for cost in step.costs)
     chip, system = pool.copy.system.chip, pool.copy.system
     shares = []
     for name, scale in (("flops", peak), ("moved", chip.memory_bandwidth), ("sent", system.link_bandwidth)):
-        done = float(getattr(decode, name)[0, 0]) * float(totals["steps"])
+        done = float(getattr(decode, name)[0, 0]) * float(row["steps"])
         each_prompt = float(getattr(prompt, name)[0, 0])
         if name == "moved" and pool.policy.mixes:  # the decodes of the same step have read them
             each_prompt -= float(prompt.weights[0, 0]) * min(batch, 1.0)
-        done += each_prompt * float(totals["mixed_steps"])
+        done += each_prompt * float(row["mixed_steps"])
         shares.append(min(done / (replica_seconds * scale), 1.0) if scale else 0.0)
     try:
         return float(board_watts(chip, *shares).value)
@@ -211,5 +250,7 @@ def _notes(cluster: Cluster, run: Run, figures: Mapping[str, Any]) -> tuple[str,
         if late > 2 * early + 10 * cluster.units and (arrivals_over or late > 0):
             found.append("saturated: the queue grows through the run, so TTFT says how long it lasted")
     if figures["preemptions"]:
-        found.append(f"{figures['preemptions']:,} preemptions for want of cache, computed again")
+        swaps = figures["swaps"]
+        how = f"{swaps:,} swapped out, the rest computed again" if swaps else "computed again"
+        found.append(f"{figures['preemptions']:,} preemptions for want of cache, {how}")
     return tuple(found)

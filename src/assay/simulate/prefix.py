@@ -1,87 +1,10 @@
-"""Prefix cache of the kernel: blocks by hash, shared while in use, the longest unused dropped first.
-
-Each unit has a hash table with open addressing (`bucket` holds entry + 1, 0 = empty) over as many entries
-as its memory has blocks. Entries without users wait in a chain from `oldest` to `newest`. Block ids are
-scrambled before they come here, so their low bits can serve as hashes.
-"""
+"""Prefix cache of the kernel: blocks by hash, shared while in use, the longest unused dropped first."""
 
 from __future__ import annotations
 
-from assay.simulate.state import EntryRow, Ints, PoolRow, State, UnitRow
-
-
-def find(bucket: Ints, entries: list[EntryRow], unit: UnitRow, buckets: int, key: int) -> int:
-    """Return the place of a block in a unit's cache, -1 = not there."""
-    mask = buckets - 1
-    at = key & mask
-    while True:
-        entry = bucket[unit.table + at] - 1
-        if entry < 0:
-            return -1
-        if entries[entry].key == key:
-            return entry
-        at = (at + 1) & mask
-
-
-def unchain(entries: list[EntryRow], unit: UnitRow, at: int) -> None:
-    """Take an entry out of the chain of unused blocks."""
-    older, newer = entries[at].older, entries[at].newer
-    if older >= 0:
-        entries[older].newer = newer
-    else:
-        unit.oldest = newer
-    if newer >= 0:
-        entries[newer].older = older
-    else:
-        unit.newest = older
-
-
-def chain(entries: list[EntryRow], unit: UnitRow, at: int) -> None:
-    """Put an entry at the newest end of the chain of unused blocks."""
-    entries[at].older = unit.newest
-    entries[at].newer = -1
-    if unit.newest >= 0:
-        entries[unit.newest].newer = at
-    else:
-        unit.oldest = at
-    unit.newest = at
-
-
-def insert(bucket: Ints, entries: list[EntryRow], unit: UnitRow, buckets: int, key: int) -> int:
-    """Add a block with one user and return its entry; -1 if every entry is taken."""
-    if unit.frees == 0:
-        return -1
-    unit.frees -= 1
-    at = entries[unit.first + unit.frees].free
-    mask = buckets - 1
-    home = key & mask
-    while bucket[unit.table + home] > 0:
-        home = (home + 1) & mask
-    bucket[unit.table + home] = at + 1
-    entries[at].key = key
-    entries[at].users = 1
-    return at
-
-
-def erase(bucket: Ints, entries: list[EntryRow], unit: UnitRow, buckets: int, entry: int) -> None:
-    """Take an entry out of the hash table; followers that it displaced move up."""
-    mask = buckets - 1
-    at = entries[entry].key & mask
-    while bucket[unit.table + at] != entry + 1:
-        at = (at + 1) & mask
-    hole = at
-    while True:
-        at = (at + 1) & mask
-        other = bucket[unit.table + at] - 1
-        if other < 0:
-            break
-        home = entries[other].key & mask
-        if ((at - home) & mask) >= ((at - hole) & mask):
-            bucket[unit.table + hole] = other + 1
-            hole = at
-    bucket[unit.table + hole] = 0
-    entries[unit.first + unit.frees].free = entry
-    unit.frees += 1
+from assay.simulate.blocks import chain, erase, find, insert, unchain
+from assay.simulate.offload import demote, wipe
+from assay.simulate.state import PoolRow, State, UnitRow
 
 
 def matched(state: State, number: int, slot: int) -> tuple[int, int]:
@@ -157,12 +80,15 @@ def unpin(state: State, number: int, slot: int) -> None:
 
 
 def drop_oldest(state: State, unit: UnitRow) -> None:
-    """Drop the block that nobody has used for longest."""
+    """Drop the block that nobody has used for longest; the unit's first tier keeps a copy."""
     entry = unit.oldest
+    key = state.entries[entry].key
     pool: PoolRow = state.pools[unit.pool]
     unchain(state.entries, unit, entry)
     erase(state.bucket, state.entries, unit, pool.buckets, entry)
     unit.idle -= state.setup[0].block_tokens
+    if pool.tiers > 0:
+        demote(state, unit.tier, pool.tiers, key)
 
 
 def shrink(state: State, unit: UnitRow) -> None:
@@ -173,6 +99,7 @@ def shrink(state: State, unit: UnitRow) -> None:
 
 
 def forget(state: State, unit: UnitRow) -> None:
-    """Drop every unused block: the unit has lost its memory."""
+    """Drop every unused block, those of the tiers too: the unit has lost its memory."""
     while unit.oldest >= 0:
         drop_oldest(state, unit)
+    wipe(state, unit.tier, state.pools[unit.pool].tiers)

@@ -64,6 +64,23 @@ def pop(keys: Any, slots: Ints, start: int, size: int, at: int) -> int:
     return taken
 
 
+def order(keys: Floats, slots: Ints, size: int) -> None:
+    """Make a heap from 0 on of `size` entries whose keys have changed."""
+    for root in range((size >> 1) - 1, -1, -1):
+        at, key, slot = root, keys[root], slots[root]
+        while 2 * at + 1 < size:
+            below = 2 * at + 1
+            if below + 1 < size and keys[below + 1] < keys[below]:
+                below += 1
+            if keys[below] >= key:
+                break
+            keys[at] = keys[below]
+            slots[at] = slots[below]
+            at = below
+        keys[at] = key
+        slots[at] = slot
+
+
 def append(state: State, queue: int, slot: int) -> None:
     """Put a request at the end of a queue."""
     state.flight[slot].following = -1

@@ -11,9 +11,29 @@ from assay.simulate.intake import conclude, postpone
 from assay.simulate.log import gap
 from assay.simulate.prefix import share, shrink, unpin
 from assay.simulate.queues import append, pop, settle
-from assay.simulate.scheduler import decode_cache, fill, join, make_room, prompt_cache
-from assay.simulate.state import CLASSES, COMPLETED, DECODE, IDLE, INFINITE, PREFILL, PROMPT, UP, State
-from assay.simulate.walking import mixed, walk
+from assay.simulate.scheduler import (
+    begin_prompt,
+    computed,
+    decode_cache,
+    fill,
+    join,
+    make_room,
+    prompt_cache,
+)
+from assay.simulate.state import (
+    CLASSES,
+    COMPLETED,
+    DECODE,
+    DECODER,
+    IDLE,
+    INFINITE,
+    PREFILL,
+    PROMPT,
+    SLO,
+    UP,
+    State,
+)
+from assay.simulate.walking import mixed, surface, walk
 
 
 def weigh(state: State, number: int, change: int) -> None:
@@ -21,7 +41,38 @@ def weigh(state: State, number: int, change: int) -> None:
     unit = state.units[number]
     unit.load += change
     if unit.health == UP:
-        offer(state, number, float(unit.load))
+        offer(state, number, backlog(state, number))
+
+
+def backlog(state: State, number: int) -> float:
+    """Return what the router compares: requests at a unit; the SLO-aware one s until a prompt is computed."""
+    unit = state.units[number]
+    if state.setup[0].router != SLO or state.pools[unit.pool].role == DECODER:
+        return float(unit.load)
+    return forecast(state, number, 1)
+
+
+def forecast(state: State, number: int, tokens: int) -> float:
+    """Return s in which a unit computes its queue of prompts and `tokens` more beside its decodes.
+
+    Steps as full as the budget allows. That a prompt may wait for memory is not foreseen.
+    """
+    unit = state.units[number]
+    pool = state.pools[unit.pool]
+    count = unit.count * pool.mixes
+    mean = unit.context / count if count > 0 else 0.0
+    room = max(pool.budget * pool.ranks - count * pool.width, 1)
+    left, spent = unit.queue + tokens, 0.0
+    full = left // room
+    for chunk, steps in ((room, full), (left - full * room, 1)):
+        if chunk > 0 and steps > 0:
+            each = (chunk + pool.ranks - 1) // pool.ranks
+            before = max(tokens - chunk, 0) // 2
+            attention = surface(
+                state.node, state.table, pool.prompt, float(each), float(before), pool.contexts
+            )
+            spent += steps * mixed(state.node, state.table, pool, count, mean, (each, chunk, attention))
+    return spent * unit.slow
 
 
 def offer(state: State, number: int, load: float) -> None:
@@ -40,22 +91,54 @@ def schedule(state: State, number: int, until: float) -> None:
 
 def enter(state: State, number: int, slot: int, now: float) -> None:
     """Queue a request at a unit and let it begin as soon as the scheduler looks."""
-    weigh(state, number, 1)
     unit = state.units[number]
+    unit.queue += state.flight[slot].left
+    weigh(state, number, 1)
     totals = state.totals[0]
     totals.waiting += 1
     totals.peak = max(totals.peak, totals.waiting + totals.running)
     unit.waiting += 1
     append(state, number * CLASSES + state.flight[slot].priority, slot)
+    if unit.waiting == 1 or unit.kind == IDLE:
+        nudge(state, number, now)
+
+
+def nudge(state: State, number: int, now: float) -> None:
+    """Let a unit look at what is new: at once if idle, else at the end of the decode step that runs."""
+    unit = state.units[number]
     if unit.kind == IDLE:
         start(state, number, now)
-    elif (
-        unit.kind == DECODE
-        and unit.waiting == 1
-        and unit.planned > 1
-        and unit.count < state.pools[unit.pool].sequences
-    ):
+    elif unit.kind == DECODE and unit.planned > 1 and unit.count < state.pools[unit.pool].sequences:
         cut(state, number, now)
+
+
+def resume(state: State, slot: int, now: float) -> None:
+    """The cache of an admitted request has come from a tier: the rest of its prompt follows, or decoding."""
+    flight = state.flight[slot]
+    number = flight.loading - 1
+    unit = state.units[number]
+    flight.loading = 0
+    unit.loading -= 1
+    if flight.left > 0:
+        begin_prompt(state, unit, slot)
+        nudge(state, number, now)
+        return
+    flight.following = unit.arrived
+    unit.arrived = slot
+    nudge(state, number, now)
+
+
+def rejoin(state: State, number: int) -> None:
+    """Let the requests decode whose swapped cache is back."""
+    unit = state.units[number]
+    while unit.arrived >= 0:
+        slot = unit.arrived
+        flight = state.flight[slot]
+        unit.arrived = flight.following
+        unit.used -= computed(flight) + state.pools[unit.pool].charge
+        state.tiers[unit.tier].used -= flight.swapped
+        flight.swapped = 0
+        join(state, number, slot)
 
 
 def cut(state: State, number: int, now: float) -> None:
@@ -76,6 +159,7 @@ def start(state: State, number: int, now: float) -> None:
     """Choose what a unit does next and when that ends."""
     unit = state.units[number]
     pool = state.pools[unit.pool]
+    rejoin(state, number)
     make_room(state, number)
     prompt = fill(state, number)
     count = unit.count
@@ -103,17 +187,17 @@ def start(state: State, number: int, now: float) -> None:
 
 def complete(state: State, number: int, now: float) -> None:
     """End a unit's action: tokens are out, requests leave, the next action starts."""
-    unit, totals = state.units[number], state.totals[0]
-    kind = unit.kind
+    unit = state.units[number]
+    pool, kind = state.pools[unit.pool], unit.kind
     spent = now - unit.began
     unit.busy += spent
-    totals.batch_seconds += unit.count * spent
-    totals.context_seconds += unit.context * spent
+    pool.batch_seconds += unit.count * spent
+    pool.context_seconds += unit.context * spent
     if kind == PROMPT:
-        totals.prompt_busy += spent
-        totals.mixed_steps += 1
+        pool.prompt_busy += spent
+        pool.mixed_steps += 1
     else:
-        totals.decode_busy += spent
+        pool.decode_busy += spent
     if unit.count > 0:
         if unit.planned > 0:
             advance(state, number, spent)
@@ -136,7 +220,7 @@ def advance(state: State, number: int, spent: float) -> None:
     unit.used += grown
     unit.future -= grown
     unit.peak = max(unit.peak, unit.used)
-    state.totals[0].steps += taken
+    state.pools[unit.pool].steps += taken
     each = spent / taken
     if unit.stall > 0.0:
         gap(state.gaps, unit.stall + each, count)
@@ -181,6 +265,8 @@ def absorb(state: State, number: int, now: float) -> None:
         flight = state.flight[slot]
         following = flight.following
         flight.left -= flight.chunk
+        unit.queue -= flight.chunk
+        state.pools[unit.pool].computed += flight.chunk
         if flight.left > 0:
             flight.following = -1
             if unit.last >= 0:
@@ -191,6 +277,8 @@ def absorb(state: State, number: int, now: float) -> None:
         else:
             ripen(state, number, slot, now)
         slot = following
+    if state.setup[0].router == SLO:
+        weigh(state, number, 0)
 
 
 def ripen(state: State, number: int, slot: int, now: float) -> None:
@@ -224,4 +312,5 @@ def hand_over(state: State, number: int, slot: int, now: float) -> None:
     arrives = max(now, unit.link) + pool.link_latency + pool.link_token * flight.isl
     unit.link = arrives
     flight.staged = 1
+    flight.sender = number
     postpone(state, slot, arrives)

@@ -1,15 +1,18 @@
-"""Where a request goes: round robin, least load, prefix-aware or session-sticky; and admission."""
+"""Where a request goes: round robin, least load, prefix-aware, session-sticky, SLO-aware; and admission."""
 
 from __future__ import annotations
 
-from assay.simulate.intake import conclude
-from assay.simulate.replica import enter
+from assay.simulate.intake import conclude, postpone
+from assay.simulate.replica import enter, forecast
 from assay.simulate.state import (
     INFINITE,
     PREFILL,
     PREFIX,
+    PROMPT,
+    REJECT,
     REJECTED,
     ROUND_ROBIN,
+    SERVE,
     SESSION,
     UP,
     State,
@@ -36,10 +39,37 @@ def route(state: State, slot: int, now: float) -> None:
         number = next_up(state, index, flight.session % pool.units)
     elif setup.router == PREFIX and flight.blocks > 0 and flight.staged == 0:
         number = nearest(state, slot, number)
+    if setup.over != SERVE and flight.staged == 0 and late(state, number, slot, now):
+        return
     if setup.most_waiting > 0 and state.units[number].waiting >= setup.most_waiting:
         conclude(state, number, slot, REJECTED, now)
         return
     enter(state, number, slot, now)
+
+
+def late(state: State, number: int, slot: int, now: float) -> bool:
+    """Refuse a request whose predicted TTFT exceeds the limit, or put it off; return whether either was done.
+
+    What is put off competes again after a while. A unit without prompts takes it in any case: waiting longer
+    would not help.
+    """
+    flight, setup, totals = state.flight[slot], state.setup[0], state.totals[0]
+    unit = state.units[number]
+    predicted = forecast(state, number, flight.left)
+    if unit.kind == PROMPT or unit.waiting > 0:
+        predicted += max(state.until[number] - now, 0.0)
+    if setup.over == REJECT:
+        if now - flight.arrival + predicted <= setup.limit:
+            return False
+        totals.refused += 1
+        conclude(state, number, slot, REJECTED, now)
+        return True
+    if predicted <= setup.limit or unit.queue == 0:
+        return False
+    totals.deferred += 1 - flight.deferred
+    flight.deferred = 1
+    postpone(state, slot, now + setup.defer)
+    return True
 
 
 def fits(state: State, slot: int) -> bool:

@@ -15,14 +15,14 @@ from assay.simulate import forms
 from assay.simulate import state as s
 from assay.simulate.building import build
 from assay.simulate.cluster import Cluster
-from assay.simulate.compiled import Kernel, available, kernel, mark, ready
+from assay.simulate.compiled import Kernel, available, kernel, ready
 from assay.simulate.faults import Event
 from assay.simulate.sketch import Sketch
 from assay.workload.arrivals import Requests
 from assay.workload.sessions import Sessions
 
 #: Work (requests and prefix blocks) from which loading the compiled kernel pays, and compiling it.
-WORTH_LOADING, WORTH_COMPILING = 20_000, 1_000_000
+WORTH_LOADING, WORTH_COMPILING = 5_000, 1_000_000
 #: Longest request of a stream whose lengths are not known beforehand, tokens.
 STREAM_LONGEST = 262_144
 
@@ -133,6 +133,8 @@ def execute(  # noqa: PLR0913 - what runs, and how it is watched
     gap = None
     if isinstance(traffic, Sessions):
         gap, traffic = traffic.gap, traffic.requests
+    if len(cluster.pools) == 1 and any(event.kind == s.LINK for event in events):
+        raise BadInput("The faults name a link between pools; there is one pool.", "Leave links out.")
     chunks = iter((traffic,) if isinstance(traffic, Requests) else traffic)
     first = next(chunks, None)
     if first is None or not len(first):
@@ -145,7 +147,8 @@ def execute(  # noqa: PLR0913 - what runs, and how it is watched
         compiled = available() and (work >= enough or not single)
     code = kernel(compiled)
     request = cluster.pools[0].copy.engine.request
-    state = build(cluster, first, longest, users, events)
+    distinct = np.unique(first.blocks[1]).size if single and first.blocks is not None else 0
+    state = build(cluster, first, longest, users, events, distinct)
     if not compiled:
         state = forms.as_plain(state)
     tally = Tally(limits or Limits(), request, keep)
@@ -259,11 +262,10 @@ def _loop(
 ) -> tuple[s.State, bool]:
     state = feed.refill(state)
     try:
-        code.begin(state, min(users, feed.given))
+        asking = min(users, feed.given)
         while True:
-            reason = code.run(state)
-            if code.compiled:
-                mark()
+            reason = code.serve(state, asking)
+            asking = 0
             tally.take(state.log, forms.read(state, "totals", "logged"))
             forms.write(state, "totals", "logged", 0)
             if reason == s.DONE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from assay.simulate.intake import postpone
+from assay.simulate.offload import cross, fetch, reach, swap_out
 from assay.simulate.prefix import matched, pin, shrink, unpin
 from assay.simulate.queues import pop, push, put_back, take_first
 from assay.simulate.state import CLASSES, FlightRow, PoolRow, State, UnitRow
@@ -74,19 +76,26 @@ def admit_next(state: State, number: int) -> int:
         unit.waiting -= 1
         state.totals[0].waiting -= 1
         state.totals[0].running += 1
-        flight = state.flight[slot]
-        if flight.left == 0:
+        if state.flight[slot].loading > 0:
+            unit.loading += 1
+        elif state.flight[slot].left == 0:
             join(state, number, slot)
-            continue
-        flight.following = -1
-        if unit.last >= 0:
-            state.flight[unit.last].following = slot
         else:
-            unit.prompts = slot
-        unit.last = slot
-        unit.prompting += 1
-        return slot
+            begin_prompt(state, unit, slot)
+            return slot
     return -1
+
+
+def begin_prompt(state: State, unit: UnitRow, slot: int) -> None:
+    """Put a request at the end of the prompts under way; a step that runs does not carry it."""
+    state.flight[slot].following = -1
+    state.flight[slot].chunk = 0
+    if unit.last >= 0:
+        state.flight[unit.last].following = slot
+    else:
+        unit.prompts = slot
+    unit.last = slot
+    unit.prompting += 1
 
 
 def admit(state: State, number: int, slot: int) -> bool:
@@ -94,18 +103,17 @@ def admit(state: State, number: int, slot: int) -> bool:
 
     What runs keeps the growth of its next step, the watermark and the policy's reserve for its output.
     """
-    unit, flight, totals = state.units[number], state.flight[slot], state.totals[0]
+    unit, flight = state.units[number], state.flight[slot]
     pool = state.pools[unit.pool]
-    running = unit.count + unit.prompting
+    running = unit.count + unit.prompting + unit.loading
     if running >= pool.sequences:
         return False
     found, unused = 0, 0
-    if flight.blocks > 0 and flight.staged == 0:
+    if flight.blocks > 0 and flight.staged == 0 and flight.swapped == 0:
         found, unused = matched(state, number, slot)
     size = state.setup[0].block_tokens
-    tokens = flight.isl + flight.made - flight.staged
+    needed = computed(flight) - found * size + pool.charge
     wanted = flight.osl - flight.made
-    needed = tokens - found * size + pool.charge
     kept = float(unused * size)
     if running > 0:
         kept += pool.watermark + (running + 1) * pool.yields + pool.reserve * (unit.future + wanted)
@@ -114,18 +122,48 @@ def admit(state: State, number: int, slot: int) -> bool:
     pin(state, number, slot, found)
     if flight.staged == 0:
         unit.used += needed
-        if flight.order < 0:
-            flight.hit = max(flight.hit, found * size)
-            totals.hit_tokens += flight.hit
-            totals.prompt_tokens += flight.isl
-        known = flight.hit if flight.blocks == 0 else found * size
-        flight.left = tokens - known
+        recall(state, number, slot, found)
     unit.future += wanted
     unit.peak = max(unit.peak, unit.used)
     shrink(state, unit)
-    totals.order += 1
-    flight.order = totals.order
+    state.totals[0].order += 1
+    flight.order = state.totals[0].order
     return True
+
+
+def computed(flight: FlightRow) -> int:
+    """Return the tokens a request needs in the cache before it decodes; the newest one is not in it yet.
+
+    A prompt still to be computed counts the token that its last step puts out.
+    """
+    there = flight.staged > 0 or flight.swapped > 0
+    return flight.isl + flight.made - (1 if there else 0)
+
+
+def recall(state: State, number: int, slot: int, found: int) -> None:
+    """Count what an admitted request finds in the caches, and start loading what lies in tiers."""
+    unit, flight, totals = state.units[number], state.flight[slot], state.totals[0]
+    size, ready, loaded = state.setup[0].block_tokens, totals.now, 0
+    before = flight.left
+    if flight.swapped > 0:
+        tier = state.tiers[unit.tier]
+        ready = cross(tier, totals.now, float(flight.swapped))
+    elif flight.blocks > 0:
+        if state.pools[unit.pool].tiers > 0:
+            loaded = reach(state, number, slot, found)
+            if loaded > 0:
+                ready = fetch(state, number, slot, found, loaded)
+        flight.left = computed(flight) - (found + loaded) * size
+    else:
+        flight.left = computed(flight) - flight.hit
+    if flight.order < 0:
+        flight.hit = max(flight.hit, (found + loaded) * size)
+        totals.hit_tokens += flight.hit
+        totals.prompt_tokens += flight.isl
+    unit.queue += flight.left - before
+    if ready > totals.now:
+        flight.loading = number + 1
+        postpone(state, slot, ready)
 
 
 def join(state: State, number: int, slot: int) -> None:
@@ -153,17 +191,25 @@ def make_room(state: State, number: int) -> None:
     """Preempt the requests admitted last until the others can grow by one step."""
     unit = state.units[number]
     pool = state.pools[unit.pool]
-    while unit.count + unit.prompting > 1:
+    while unit.count + unit.prompting + unit.loading > 1:
         if pool.room - unit.used >= unit.count * pool.yields:
             return
         preempt(state, number)
 
 
 def preempt(state: State, number: int) -> None:
-    """Take the memory of the request admitted last and put it back in front of its queue."""
+    """Take the memory of the request admitted last and put it back in front of its queue.
+
+    Its cache is swapped out where the pool does that and the tier has room, else computed again.
+    """
     unit, totals = state.units[number], state.totals[0]
     pool = state.pools[unit.pool]
-    if unit.prompting > 0:
+    if unit.loading > 0:
+        slot = drop_last_loading(state, number)
+        flight = state.flight[slot]
+        unit.used -= computed(flight) - flight.pinned * state.setup[0].block_tokens + pool.charge
+        unit.future -= flight.osl - flight.made
+    elif unit.prompting > 0:
         slot = drop_last_prompt(state, unit)
         flight = state.flight[slot]
         unit.used -= prompt_cache(state, pool, flight)
@@ -174,16 +220,37 @@ def preempt(state: State, number: int) -> None:
         unit.used -= decode_cache(state, pool, unit, flight)
         unit.future -= (flight.end - unit.steps) * pool.yields
         flight.made = min(int(flight.base + pool.yields * unit.steps) - flight.isl + 1, flight.osl - 1)
+        if swap_out(state, number, flight):
+            flight.left = 0
     unpin(state, number, slot)
     flight.staged = 0
-    flight.left = flight.isl + flight.made
     flight.preempted += 1
     totals.preempted += 1
-    totals.lost_tokens += flight.left
+    if flight.swapped == 0:
+        unit.queue += flight.isl + flight.made - flight.left
+        flight.left = flight.isl + flight.made
+        totals.lost_tokens += flight.left
     totals.waiting += 1
     totals.running -= 1
     unit.waiting += 1
     put_back(state, number * CLASSES + flight.priority, slot)
+
+
+def drop_last_loading(state: State, number: int) -> int:
+    """Take the request admitted last of those whose cache comes from a tier, and return its slot."""
+    totals = state.totals[0]
+    best = -1
+    for at in range(totals.later):
+        flight = state.flight[state.later_slot[at]]
+        if flight.loading != number + 1:
+            continue
+        if best < 0 or flight.order > state.flight[state.later_slot[best]].order:
+            best = at
+    slot = pop(state.later_at, state.later_slot, 0, totals.later, best)
+    totals.later -= 1
+    state.flight[slot].loading = 0
+    state.units[number].loading -= 1
+    return slot
 
 
 def drop_last_prompt(state: State, unit: UnitRow) -> int:

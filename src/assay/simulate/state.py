@@ -5,8 +5,8 @@ records with the same field names. Both do the same operations in the same order
 bit for bit. That is why the kernel keeps to scalars, indices and records. Times are s, memory of the KV
 cache is counted in tokens.
 
-Words: a *unit* is what steps together: one replica (one of its pipeline microbatches, where it has stages).
-A *pool* is a set of equal units. A *slot* holds one request in flight; slots are reused.
+Words: a *unit* is what steps together: a replica, or one of its pipeline microbatches. A *pool* is a set of
+equal units. A *slot* holds one request in flight; slots are reused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-#: As plain Python has them; compiled code has arrays.
 Floats = list[float]
 Ints = list[int]
 
@@ -27,11 +26,13 @@ OFF, UP, STARTING, DRAINING = 0, 1, 2, 3
 #: Where a request goes first, and where its cache is handed to.
 BOTH, PREFILL, DECODER = 0, 1, 2
 #: Routers.
-ROUND_ROBIN, LEAST_LOAD, PREFIX, SESSION = 0, 1, 2, 3
+ROUND_ROBIN, LEAST_LOAD, PREFIX, SESSION, SLO = 0, 1, 2, 3, 4
+#: What happens to a request whose predicted TTFT is beyond the limit.
+SERVE, REJECT, DEFER = 0, 1, 2
 #: How a request ended.
 COMPLETED, REJECTED, FAILED, UNSERVED = 0, 1, 2, 3
 #: Kinds of scripted events.
-DOWN, RECOVER, SLOW = 0, 1, 2
+DOWN, RECOVER, SLOW, LINK = 0, 1, 2, 3
 #: Why the kernel returned.
 DONE, LOG_FULL, MORE_REQUESTS, MORE_SLOTS, PAUSED = 0, 1, 2, 3, 4
 #: Priorities that requests can have, 0 first.
@@ -49,14 +50,14 @@ class Setup:
             loaded unit.
         heap_size: places of a unit's heap.
         block_tokens: tokens of a prefix block, 0 = no prefix cache.
-        tries, retry_after: how often and after which time requests of a failed unit are sent again.
+        tries, retry_after: how often and after which s requests of a failed unit are sent again.
         most_waiting: waiting requests of a unit beyond which new ones are refused, 0 = never.
+        over: what happens to requests whose TTFT would exceed `limit` s; `defer`: s they are put off.
         closed: users of a closed loop, 0 = arrivals as given. `think`: s until a user has asked again.
         longest: most tokens of a request.
         opening: requests of the traffic at hand that arrive by themselves; others follow an earlier turn.
         last: whether that traffic is the last.
-        tick, target, least, greatest, cold_start: autoscaling.
-        pause: events after which the kernel returns to show progress.
+        tick, target, least, greatest, cold_start: autoscaling. `pause`: events until progress is shown.
     """
 
     router: int
@@ -64,6 +65,7 @@ class Setup:
     block_tokens: int
     tries: int
     most_waiting: int
+    over: int
     closed: int
     longest: int
     opening: int
@@ -79,25 +81,25 @@ class Setup:
     target: float
     cold_start: float
     think: float
+    limit: float
+    defer: float
 
 
 @dataclass(slots=True)
 class Totals:
-    """What changes with every event: counters, the clock, sums over time.
+    """What changes with every event: counters and the clock.
 
     Attributes:
         coming: requests taken from the traffic at hand in order of arrival.
-        free, later, fault, logged, samples: sizes of the stack of free slots, of the heap of requests that
-            turn up later, and places in faults, log and timeline.
+        free, later: sizes of the stack of free slots and of the heap of requests that turn up later.
+        fault, logged, samples: places in faults, log and timeline.
         turn, order: counters of the round robin and of admissions.
         pending, pending_tail: requests that no unit can take now.
-        in_flight, waiting, running, ready: slots taken, requests and units, now; `peak`: most requests.
-        events, steps, mixed_steps, preempted, retried: events, decode steps, steps with prompts ...
+        in_flight, waiting, running, ready: slots taken, requests, units now; `peak`, `events`: most, all.
+        refused, deferred: requests refused and put off for their predicted TTFT; `stalled`: by a failed link.
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
         now, sample_at, sample_width, tick_at: s.
-        ready_seconds, ready_since: unit-seconds paid for.
-        batch_seconds, context_seconds, decode_busy, prompt_busy: integrals over the units' steps.
     """
 
     coming: int
@@ -116,10 +118,12 @@ class Totals:
     ready: int
     peak: int
     events: int
-    steps: int
-    mixed_steps: int
     preempted: int
     retried: int
+    swapped: int
+    refused: int
+    deferred: int
+    stalled: int
     prompt_tokens: int
     hit_tokens: int
     output_tokens: int
@@ -128,20 +132,16 @@ class Totals:
     sample_at: float
     sample_width: float
     tick_at: float
-    ready_seconds: float
-    ready_since: float
-    batch_seconds: float
-    context_seconds: float
-    decode_busy: float
-    prompt_busy: float
 
 
 @dataclass(slots=True)
 class PoolRow:
-    """Parameters of a pool: policy, memory, host, places of its tables (see `timetable`) and of its tree.
+    """A pool: policy, memory, host, places of its tables (see `timetable`) and of its tree; sums over time.
 
     `width` tokens a decoding sequence takes of the budget, `yields` those it gains; `room` tokens of cache a
-    unit holds, `charge` those a sequence takes beyond its own.
+    unit holds, `charge` those a sequence takes beyond its own; `tiers` tiers behind it, `swaps` whether
+    preempted requests go there. `ready` units now, `ready_seconds` unit-seconds paid for; `steps`,
+    `mixed_steps`, `computed`: decode steps, steps with prompts, their tokens; integrals over steps.
     """
 
     role: int
@@ -162,6 +162,12 @@ class PoolRow:
     leaves: int
     blocks: int
     buckets: int
+    tiers: int
+    swaps: int
+    ready: int
+    steps: int
+    mixed_steps: int
+    computed: int
     yields: float
     room: float
     charge: float
@@ -171,6 +177,12 @@ class PoolRow:
     host_sequence: float
     link_latency: float
     link_token: float
+    ready_seconds: float
+    ready_since: float
+    batch_seconds: float
+    context_seconds: float
+    decode_busy: float
+    prompt_busy: float
 
 
 @dataclass(slots=True)
@@ -180,14 +192,15 @@ class UnitRow:
     Attributes:
         pool, health, kind: what it is, whether it serves, what it does.
         began, planned: start and decode steps of its action; `steps`: decode steps so far.
-        count, prompting, waiting: sequences that decode, prompts under way, requests in its queues.
+        count, prompting, waiting, loading: sequences that decode, prompts under way, requests in its queues,
+            admitted requests whose cache comes from a tier.
         context: sum of the contexts that decode. `used`, `idle`: tokens of cache in use and kept for reuse.
-        future: tokens still to come of what is admitted. `peak`: most tokens in use.
+        queue: prompt tokens to compute. `future`: tokens to come of what is admitted. `peak`: most used.
         load: requests sent to it and not ended. `served`: requests ended.
-        prompts, last: chain of prompts under way.
+        prompts, last: chain of prompts under way; `arrived`: of requests swapped in.
         stall: s since the last decode step. `busy`: s of steps. `link`: when its link is free.
         slow: factor on its step times.
-        oldest, newest, frees, first, table: its prefix cache.
+        oldest, newest, frees, first, table: its prefix cache; `tier`: its first tier.
     """
 
     pool: int
@@ -198,15 +211,19 @@ class UnitRow:
     count: int
     prompting: int
     waiting: int
+    loading: int
     served: int
     prompts: int
     last: int
+    arrived: int
     oldest: int
     newest: int
     frees: int
     first: int
     table: int
+    tier: int
     load: int
+    queue: int
     began: float
     slow: float
     context: float
@@ -221,7 +238,11 @@ class UnitRow:
 
 @dataclass(slots=True)
 class FlightRow:
-    """State of a request in flight; lists are chained through `following`."""
+    """State of a request in flight; lists are chained through `following`.
+
+    `swapped` tokens of it lie in the first tier of its unit; `loading` is that unit + 1 while cache comes
+    from a tier, else 0. `sender`: the prefill unit that sends its cache. `deferred`: whether it was put off.
+    """
 
     number: int
     isl: int
@@ -242,6 +263,10 @@ class FlightRow:
     following: int
     staged: int
     follow: int
+    swapped: int
+    loading: int
+    sender: int
+    deferred: int
     arrival: float
     base: float
     first: float
@@ -256,6 +281,36 @@ class EntryRow:
     older: int
     newer: int
     free: int
+
+
+@dataclass(slots=True)
+class TierRow:
+    """A tier of one unit: blocks as in the unit's own cache, tokens of swapped requests, a link.
+
+    Attributes:
+        oldest, newest, frees, first, table, buckets: its blocks; `asked` of them a request wants.
+        hits: input tokens found here.
+        room, held, used, peak: tokens it has room for, of blocks, of swapped requests, most of both.
+        moved: tokens sent over its link. `link`: when that is free, s.
+        latency, token: s, and s a token, of a transfer.
+    """
+
+    oldest: int
+    newest: int
+    frees: int
+    first: int
+    table: int
+    buckets: int
+    asked: int
+    hits: int
+    room: float
+    held: float
+    used: float
+    peak: float
+    moved: float
+    link: float
+    latency: float
+    token: float
 
 
 class ComingRow(NamedTuple):
@@ -320,6 +375,7 @@ class State(NamedTuple):
     units: list[UnitRow]
     flight: list[FlightRow]
     entries: list[EntryRow]
+    tiers: list[TierRow]
     coming: list[ComingRow]
     faults: list[FaultRow]
     log: list[LogRow]

@@ -24,6 +24,8 @@ class Deployment:
         prefill: the pool that prefills; None = every replica does both (aggregated).
         prefill_system: system id of the prefill pool, "" = the same system.
         redundant, prefill_redundant: copies of experts that a replica of each pool holds of each layer.
+        experts: chips that hold the experts of the decode pool apart from its attention; None = together.
+        experts_system: system id of the expert chips, "" = the same system.
         speculation: `MTP3`, `EAGLE2` ...: method and draft tokens; "" = none.
     """
 
@@ -36,6 +38,8 @@ class Deployment:
     engine: str = ""
     prefill: Pool | None = None
     prefill_system: str = ""
+    experts: Pool | None = None
+    experts_system: str = ""
     speculation: str = ""
     redundant: int = 0
     prefill_redundant: int = 0
@@ -56,7 +60,7 @@ class Deployment:
         if self.prefill is not None:
             first = f"{self.prefill.replicas}x{self.prefill.layout.label()} prefill"
             where = f" on {self.prefill_system}" if self.prefill_system else ""
-            return f"{first}{where} + {self.replicas}x{self.layout.label()} decode{drafts}"
+            return f"{first}{where} + {self.replicas}x{self._decode()} decode{drafts}"
         copies = f"{self.replicas}x" if self.replicas > 1 else ""
         return f"{copies}{self.layout.label()}{drafts}"
 
@@ -66,7 +70,16 @@ class Deployment:
             return self.label()
         drafts = self._extras()
         first = f"{self.prefill.replicas}x{self.prefill.layout.label()}"
-        return f"{first}+{self.replicas}x{self.layout.label()}{drafts}"
+        return f"{first}+{self.replicas}x{self.layout.label()}{self._apart()}{drafts}"
+
+    def _apart(self) -> str:
+        return f"/{self.experts.layout.label()}" if self.experts else ""
+
+    def _decode(self) -> str:
+        if self.experts is None:
+            return self.layout.label()
+        where = f" on {self.experts_system}" if self.experts_system else ""
+        return f"({self.layout.label()} attention + {self.experts.layout.label()} experts{where})"
 
     def json(self) -> dict[str, Any]:
         """Return the deployment as plain data."""

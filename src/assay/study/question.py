@@ -7,7 +7,7 @@ from typing import Any
 
 OBJECTIVES = ("cost", "throughput", "latency", "energy")
 PRICES = ("own", "contract", "list", "spot")
-SERVING = ("aggregated", "disaggregated", "both")
+SERVING = ("aggregated", "disaggregated", "both", "afd")
 SPECULATION = ("none", "mtp", "auto")
 ROUTERS = ("prefix", "round-robin")
 
@@ -57,8 +57,10 @@ class Question:
         weights, kv: number formats; "" = assay chooses among what chip and model allow.
         top: rows kept a platform.
         workload: name of the workload that the lengths and default limits come from, "" = none.
-        serving: one of `SERVING`: which deployments are considered.
+        serving: one of `SERVING`: which deployments are considered; `afd` puts attention and experts of the
+            decode pool on chips of their own.
         prefill_platform: system of the prefill pool of disaggregated deployments, "" = the same platform.
+        experts_platform: system of the expert chips with `afd`, "" = the same platform.
         speculation: one of `SPECULATION`: `mtp` always drafts, `auto` where it helps.
         acceptance: probability that each draft is accepted once those before it were; empty = the usual ones.
         redundant: copies of experts of a layer to try; empty = ranks as even as engines usually keep them.
@@ -88,6 +90,7 @@ class Question:
     workload: str = ""
     serving: str = "both"
     prefill_platform: str = ""
+    experts_platform: str = ""
     speculation: str = "none"
     acceptance: tuple[float, ...] = ()
     redundant: tuple[int, ...] = ()

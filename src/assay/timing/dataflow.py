@@ -16,15 +16,13 @@ assumptions, evidence: docs/concepts/dataflow.md. Figures and ranges: data/calib
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assay.catalogue.load import catalogue
-from assay.catalogue.schema import Chip, System
-from assay.errors import BadInput, NoEvidence
+from assay.catalogue.schema import System
+from assay.errors import BadInput
 from assay.estimate import Estimate
 from assay.llm.operators import Operator
 from assay.timing.pipeline import (
@@ -40,36 +38,12 @@ from assay.timing.pipeline import (
     prefill_pass,
     prompt_flops,
 )
+from assay.timing.sram import Parameters, parameters
 
 Array = NDArray[np.float64]
 
 #: Candidates for the prompt rows that pass a stage together, and for the chips of a stage.
 CHUNKS, GROUPS = 2.0 ** np.arange(14), 2.0 ** np.arange(9)
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What a dataflow chip reaches and what its fabric costs, SI units; figures are arrays of shape (V, 1).
-
-    Row 0 is the best estimate, the others move one figure each to an end of its range.
-
-    Attributes:
-        mapping: `groups` (a stage is a group of chips) or `regions` (of a wafer).
-        peak, ceiling: arithmetic rate used, and the largest one published (for the floor), FLOP/s.
-        max_chips: the largest machine described in public.
-        sram: usable share of SRAM as (low, value, high).
-        figures: name -> (V, 1); see docs/concepts/dataflow.md.
-        basis, warnings: rung of `assay.estimate.BASES`, and what is assumed, in sentences.
-    """
-
-    mapping: str
-    peak: float
-    ceiling: float
-    max_chips: float
-    sram: tuple[float, float, float]
-    figures: Mapping[str, Array]
-    basis: str
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +119,7 @@ def plan_pipeline(
     *,
     chips: int | None = None,
     table: Parameters | None = None,
+    prefilled: bool = False,
 ) -> DataflowResult:
     """Place a model on a dataflow system and return its speed at each operating point.
 
@@ -156,6 +131,7 @@ def plan_pipeline(
         concurrency: sequences in flight; it broadcasts with `isl` and `osl` to (P,).
         chips: size of the machine; None = as many as the model and its cache need, in whole nodes.
         table: figures to use instead of the chip's own (calibration).
+        prefilled: whether other chips prefill, and the machine only decodes; `ttft` is then one step.
 
     Raises:
         BadInput: a length, concurrency or chip count below one, or not finite.
@@ -167,6 +143,8 @@ def plan_pipeline(
     lengths, outputs, sequences = (np.atleast_1d(item) for item in np.broadcast_arrays(*points[:3]))
     table = table or parameters(system.chip)
     work = gather(model.operators, model.weight_bytes_of, model.kv_format, lengths, outputs)
+    if prefilled:
+        work = replace(work, prefill=0.0 * work.prefill, prompt=0.0 * work.prompt)
     per_sequence = np.asarray(model.kv_bytes_per_token) * (lengths + outputs) + model.state_bytes
     held = {
         "weights": np.full_like(sequences, work.resident),
@@ -181,49 +159,6 @@ def plan_pipeline(
     ask = _Ask(work, table, system, outputs, sequences, count)
     machine = _split(ask)
     return _result(ask, machine, needed, held)
-
-
-def parameters(chip: Chip) -> Parameters:
-    """Return the figures of a dataflow chip, its own or those assumed for any such chip.
-
-    Raises:
-        NoEvidence: neither the chip's facts nor the calibration has an arithmetic rate.
-    """
-    return _parameters(chip.id, chip.name, chip.generation, tuple(sorted(chip.peak_flops.items())))
-
-
-@lru_cache(maxsize=64)
-def _parameters(
-    chip: str, name: str, generation: str, published: tuple[tuple[str, float], ...]
-) -> Parameters:
-    data = catalogue().table("calibrations/dataflow")
-    entry = data["chips"].get(chip) or data["generations"].get(generation) or data["default"]
-    assumed = entry.get("peak_flops", {})
-    rates = {name: item["value"] for name, item in assumed.items()} | dict(published)
-    peak = next((rates[item] for item in entry["arithmetic"] if rates.get(item)), None)
-    if not peak:
-        raise NoEvidence(
-            f"{name} has no published rate for {' or '.join(entry['arithmetic'])}.",
-            "Add one to its facts (peak_flops).",
-        )
-    figures = entry["figures"]
-    names = [item for item in figures if item != "sram_share"]
-    columns = {}
-    for row, item in enumerate(names):
-        values = np.full((1 + 2 * len(names), 1), float(figures[item]["value"]))
-        values[1 + 2 * row : 3 + 2 * row, 0] = figures[item]["slow"], figures[item]["fast"]
-        columns[item] = values
-    sram = figures["sram_share"]
-    return Parameters(
-        mapping=entry["mapping"],
-        peak=float(peak),
-        ceiling=max([*rates.values(), *(item["high"] for item in assumed.values())]),
-        max_chips=float(entry["max_chips"]["value"]),
-        sram=(sram["fast"], sram["value"], sram["slow"]),
-        figures=columns,
-        basis=figures["step_seconds"]["basis"],
-        warnings=tuple(entry.get("warnings", ())),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +220,10 @@ def _run(ask: _Ask, machine: Machine) -> _Run:
         flight = np.minimum(sequences, np.maximum(step.total / step.busy, 1.0))
     microbatch = sequences / flight
     step = decode_pass(work, machine, microbatch)
+    if not work.prompts:
+        tpot = np.maximum(step.total, flight * step.busy)
+        rate = np.minimum(sequences / tpot, microbatch / step.busy)
+        return _Run(tpot, tpot, rate, np.zeros(shape), microbatch, step)
     first, prompt, chunk = _prompt(work, machine, shape)
     decode, prompts = flight * step.busy, sequences / ask.osl * prompt
     wait = machine.stages * prompts / np.maximum(step.total, decode + prompts) * chunk / 2
@@ -330,7 +269,7 @@ def _floors(ask: _Ask) -> tuple[Array, Array, Array]:
     touched = coverage(work.isl * work.prefill + work.prompt, work.experts, work.topk)
     loaded = (work.weights * touched * (work.prefill + work.prompt > 0)).sum(axis=(0, 1))
     tpot = np.maximum(moved / bandwidth, sequences * flops / arithmetic)
-    ttft = np.maximum(loaded / bandwidth, prompts / arithmetic)
+    ttft = np.maximum(loaded / bandwidth, prompts / arithmetic) if work.prompts else tpot
     rate = sequences / np.maximum(moved / bandwidth, sequences * (flops + prompts / ask.osl) / arithmetic)
     return tpot, ttft, rate
 
@@ -373,7 +312,7 @@ def _result(ask: _Ask, machine: Machine, needed: Array, held: Mapping[str, Array
     prompts = prompt_flops(work).sum(axis=(0, 1))
     each = run.rate[0] / ask.chips
     shares = coverage(microbatch * work.decode[routed], work.experts[routed], work.topk[routed])
-    sent = 2 * work.sent * (1 + work.isl / ask.osl)
+    sent = 2 * work.sent * (1 + work.prompts * work.isl / ask.osl)
     return DataflowResult(
         concurrency=sequences,
         chips=ask.chips,

@@ -66,6 +66,11 @@ class Work:
     width: float
     sent: float
 
+    @property
+    def prompts(self) -> bool:
+        """Whether prompts are computed here; other chips may prefill."""
+        return bool(np.any(self.prefill) or np.any(self.prompt))
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -75,7 +80,7 @@ class Machine:
         divisible: whether a stage is a region of a chip (a wafer) rather than a group of chips.
         node: chips with direct links to each other.
         bandwidth, peak, link: of one chip, B/s, FLOP/s, B/s one way.
-        figures: name -> (V, 1); see `assay.timing.dataflow.Parameters`.
+        figures: name -> (V, 1); see `assay.timing.sram.Parameters`.
         chips, stages: N and S.
     """
 

@@ -18,7 +18,7 @@ from assay.llm.formats import CHOICES, FOUR_BIT, native_formats, native_label
 from assay.llm.layout import Layout
 from assay.report.launch import support
 from assay.report.launch.arguments import Argument, argument, rule
-from assay.report.launch.support import ENGINES, Subject, Verdict
+from assay.report.launch.support import ENGINES, Subject, Unsupported, Verdict
 from assay.study.answer import Row
 from assay.study.question import Question
 
@@ -209,6 +209,11 @@ def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = (
     """
     if engine not in ENGINES:
         raise BadInput(f"No engine {engine!r}.", f"Known: {', '.join(ENGINES)}.")
+    if row.deployment.experts is not None:
+        raise Unsupported(
+            f"No flags of {engine} are known here that put attention and experts on chips of their own.",
+            "Plan with --serving disaggregated for files.",
+        )
     extra = tuple(facts)
     known = catalogue(extra)
     prepared, entry = read_model(question.model, extra)

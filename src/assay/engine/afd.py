@@ -1,0 +1,196 @@
+"""Attention and experts on chips of their own, a decode step at a time (AFD).
+
+Attention chips hold the cache and all weights but the FFN's, expert chips hold the FFN. A step's batch is cut
+into m micro-batches that take turns: while one is with the attention chips another is with the experts and
+the others cross the network. With t_a, t_e and t_c the seconds of one micro-batch in one of L layers, on the
+attention chips, on the expert chips, and one way between them,
+
+    TPOT = L max(m max(t_a, t_e, t_c), t_a + t_e + 2 t_c)
+
+the busiest of the three if it never waits (m T_f of MegaScale-Infer, arXiv 2504.02263, which asks for
+m >= 2 (1 + t_c / T_f)), else one micro-batch's own way through a layer. Step-3 (arXiv 2507.19427) runs three
+micro-batches likewise. The exchange is many-to-many: an attention chip sends a row once to every distinct
+expert chip that holds one of its experts, and gets as many back; the busier end decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.catalogue.schema import System
+from assay.engine.breakdown import breakdown
+from assay.engine.overheads import Engine
+from assay.engine.replica import Model, Replica, replica
+from assay.engine.step import Batch, Step, Workload, seconds
+from assay.errors import BadInput
+from assay.llm.layout import Layout
+from assay.llm.shard import COMBINE_BYTES, DISPATCH_BYTES
+from assay.timing.collectives import link
+
+Array = NDArray[np.float64]
+
+#: Micro-batches that take turns.
+TURNS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Decode steps of A attention layouts with E expert layouts; arrays broadcast to (A, E, M, N).
+
+    Attributes:
+        attention, experts: the two halves of the model, sharded.
+        turns: micro-batches m, (1, 1, M, 1).
+        batch: sequences decoding, all micro-batches together.
+        attending, computing, crossing: L t_a, L t_e and L t_c, s.
+        tpot: s.
+        chips: of both sides, (A, E, 1, 1).
+        least: s per output token that physics allows at best.
+        fits: whether the weights fit on both sides and the caches on the attention chips.
+    """
+
+    attention: Replica
+    experts: Replica
+    turns: Array
+    batch: Array
+    attending: Array
+    computing: Array
+    crossing: Array
+    tpot: Array
+    chips: Array
+    least: Array
+    fits: NDArray[np.bool_]
+
+
+@lru_cache(maxsize=16)
+def halves(model: Model) -> tuple[Model, Model]:
+    """Return the attention half of a model, with router, embedding and head, and its FFN half.
+
+    Raises:
+        BadInput: a dense model, whose FFN nothing is gained from moving.
+    """
+    if not any(item.experts for item in model.operators):
+        raise BadInput(f"{model.name} has no experts to put on chips of their own.", "Plan it as a whole.")
+    moved = [_moved(item.name) and item.group != "router" for item in model.operators]
+    kept = tuple(item for item, away in zip(model.operators, moved, strict=True) if not away)
+    ffn = tuple(
+        item for item, away in zip(model.operators, moved, strict=True) if away and item.kind != "exchange"
+    )
+    return replace(model, operators=kept), replace(model, operators=ffn, caches=())
+
+
+def parts(  # noqa: PLR0913 - two pools, formats, load
+    model: Model,
+    systems: tuple[System, System],
+    layouts: tuple[tuple[Layout, ...], tuple[Layout, ...]],
+    formats: tuple[str, str],
+    engine: Engine,
+    workload: Workload,
+    skew: float,
+    *,
+    batch: Array,
+    limit: float = np.inf,
+) -> Parts:
+    """Time a decode step of every attention layout with every expert layout.
+
+    Args:
+        model: the model.
+        systems: where attention and experts run; two different systems talk over their NICs.
+        layouts: of the attention chips (TP x DP) and of the expert chips (DP = EP).
+        formats: of weights and cache.
+        engine: host parameters.
+        workload: lengths; without drafts.
+        skew: excess load of the busiest expert chip beyond chance.
+        batch: sequences of one micro-batch, (N,).
+        limit: most chips of both sides together.
+
+    Raises:
+        BadInput: a model without experts.
+        NoEvidence: chips must talk over a link that has no published rate.
+    """
+    attention, experts = (
+        replica(half, system, item, *formats, engine)
+        for half, system, item in zip(halves(model), systems, layouts, strict=True)
+    )
+    first, last = attention.step(workload, skew), experts.step(workload, skew)
+    rows = np.asarray(batch, dtype=np.float64)[None, :]
+    groups, places = attention.table.degrees.dp[:, None], experts.table.degrees.stage[:, None]
+    attending = seconds(first, Batch(np.ceil(rows / groups - 1e-9), rows)) + engine.gap
+    computing = seconds(last, Batch(np.ceil(rows / places - 1e-9), rows))
+    crossing = _crossing(model, systems, attention, experts, rows)
+    turns = np.array(TURNS, dtype=np.float64)[:, None]
+    attending, computing = attending[:, None, None, :], computing[None, :, None, :]
+    crossing = crossing[:, :, None, :]
+    busiest = np.maximum(np.maximum(attending, computing), crossing)
+    tpot = np.maximum(turns * busiest, attending + computing + 2.0 * crossing)
+    held = turns * rows
+    context = np.asarray(workload.isl) + np.asarray(workload.osl) / 2.0
+    room = attention.capacity(np.full((1, 1), float(np.ravel(context)[0])))[:, None, :, None]
+    fits = (held <= room) & _holds(experts)[None, :, None, None]
+    chips = attention.table.degrees.chips[:, None] + experts.table.degrees.chips[None, :]
+    return Parts(
+        attention=attention,
+        experts=experts,
+        turns=turns[None, None],
+        batch=held[None, None],
+        attending=attending,
+        computing=computing,
+        crossing=crossing,
+        tpot=tpot,
+        chips=chips[:, :, None, None],
+        least=_least(first, last, turns, rows),
+        fits=fits & (chips <= limit)[:, :, None, None],
+    )
+
+
+def _least(first: Step, last: Step, turns: Array, rows: Array) -> Array:
+    """Return what physics allows at best for all micro-batches, s, (A, E, M, N): the busier side's floor."""
+    sides = [
+        breakdown(item, Batch(rows / item.table.degrees.stage[:, None], rows)).floor for item in (first, last)
+    ]
+    attending, computing = sides[0][:, None, None, :], sides[1][None, :, None, :]
+    return np.asarray(np.maximum(turns * np.maximum(attending, computing), attending + computing))
+
+
+def _holds(experts: Replica) -> NDArray[np.bool_]:
+    """Return which expert layouts hold their weights, (E,)."""
+    return np.asarray(experts.table.weight_bytes + experts.working <= experts.usable)
+
+
+def _crossing(
+    model: Model, systems: tuple[System, System], attention: Replica, experts: Replica, rows: Array
+) -> Array:
+    """Return the seconds of all layers' exchanges one way, the mean of there and back, (A, E, N)."""
+    senders, receivers = attention.table.degrees, experts.table.degrees
+    count = senders.chips[:, None] + receivers.chips[None, :]
+    spent = np.zeros((*count.shape, rows.shape[1]))
+    same = systems[0].id == systems[1].id
+    ends = [
+        link(item, "dispatch", (count if same else np.maximum(count, item.domain + 1.0)).astype(np.int64))
+        for item in systems
+    ]
+    for point in (item for item in model.operators if item.kind == "exchange" and _moved(item.name)):
+        copies = np.ones_like(receivers.ep)
+        if point.experts:
+            # distinct chips of a row's experts, and the chip that computes its shared experts
+            copies = receivers.ep * (1.0 - (1.0 - 1.0 / receivers.ep) ** point.topk) + _shared(model)
+        sent = rows * point.row_out / senders.chips[:, None, None] * copies[None, :, None]
+        received = rows * point.row_out / receivers.chips[None, :, None] * copies[None, :, None]
+        for size in (DISPATCH_BYTES, COMBINE_BYTES):
+            each = [
+                np.min(end.latency[..., None] + payload * size / end.rate[..., None], axis=0)
+                for end, payload in zip(ends, (sent, received), strict=True)
+            ]
+            spent = spent + point.count * np.maximum(*each)
+    return np.asarray(spent / 2.0)
+
+
+def _moved(name: str) -> bool:
+    return name.startswith(("moe.", "dense."))
+
+
+def _shared(model: Model) -> float:
+    return float(any(item.group == "shared" for item in model.operators))

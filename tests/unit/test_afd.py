@@ -1,0 +1,130 @@
+"""Attention and experts on chips of their own: the pipeline, what is held where, and the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from assay.catalogue.load import catalogue
+from assay.engine.afd import TURNS, Parts, halves, parts
+from assay.engine.models import model
+from assay.engine.overheads import engine
+from assay.engine.step import Workload
+from assay.errors import BadInput
+from assay.llm.formats import weight_formats
+from assay.llm.layout import Layout
+from assay.llm.memory import weight_bytes
+from assay.plan import answer
+from assay.report.launch.setting import setting
+from assay.report.launch.support import Unsupported
+from assay.study.answer import Row
+from assay.study.question import Question
+
+KIMI = Question("kimi-k2", platforms=("gb200-nvl72",), isl=2048, osl=512, serving="afd", tpot=0.03)
+
+
+def timed(systems: tuple[str, str] = ("gb200-nvl72", "gb200-nvl72")) -> Parts:
+    prepared, _ = model("kimi-k2")
+    first, last = (catalogue().system(name) for name in systems)
+    return parts(
+        prepared,
+        (first, last),
+        ((Layout(dp=8), Layout(tp=2, dp=8), Layout(dp=32)), (Layout(dp=16, ep=16), Layout(dp=32, ep=32))),
+        ("native", "fp8"),
+        engine("sglang"),
+        Workload(2048.0, 512.0),
+        0.1,
+        batch=np.array([1.0, 64.0, 1024.0, 8192.0]),
+    )
+
+
+def best(question: Question) -> Row:
+    return answer(question).rows[0]
+
+
+def test_a_micro_batch_waits_for_the_busiest_or_goes_its_own_way() -> None:
+    found = timed()
+    own = found.attending + found.computing + 2 * found.crossing
+    busiest = np.maximum(np.maximum(found.attending, found.computing), found.crossing)
+    for index, turns in enumerate(TURNS):
+        expected = np.maximum(turns * busiest, own)[:, :, 0, :]
+        assert found.tpot[:, :, index, :] == pytest.approx(expected)
+    # one micro-batch leaves one side idle: two never take twice as long
+    assert np.all(found.tpot[:, :, 1] < 2 * found.tpot[:, :, 0])
+    assert np.all(found.tpot >= found.least)
+
+
+def test_the_halves_hold_the_whole_model_once() -> None:
+    prepared, _ = model("kimi-k2")
+    attention, experts = halves(prepared)
+    assert not {item.name for item in attention.operators} & {item.name for item in experts.operators}
+    assert not experts.caches
+    found = timed()
+    chips = found.experts.table.degrees.chips
+    shared = found.attention.table.weight_bytes[0]
+    # 16 expert chips: the routed experts once, what is shared on every chip
+    total = weight_bytes(prepared.architecture, weight_formats(prepared.architecture))
+    assert found.experts.table.weight_bytes[0] * chips[0] + shared > total
+    assert found.experts.table.weight_bytes[0] < 0.1 * total
+    assert shared < 0.02 * total
+
+
+def test_the_cache_bounds_the_batch_on_the_attention_chips() -> None:
+    found = timed()
+    room = found.attention.capacity(np.array([[2304.0]]))[:, 0]
+    held = np.broadcast_to(found.batch, found.fits.shape)
+    for row, most in enumerate(room):
+        assert np.all(held[row][found.fits[row]] <= most)
+    assert not np.all(found.fits)
+
+
+def test_chips_of_two_systems_talk_over_their_nics() -> None:
+    together, apart = timed(), timed(("gb200-nvl72", "h200"))
+    assert np.all(apart.crossing > together.crossing)
+
+
+def test_a_plan_finds_the_ratio_and_feeds_it() -> None:
+    row = best(KIMI)
+    deployment = row.deployment
+    assert deployment.prefill is not None
+    assert deployment.experts is not None
+    assert "attention" in deployment.label()
+    assert "experts" in deployment.label()
+    decode = (deployment.layout.chips + deployment.experts.layout.chips) * deployment.replicas
+    assert row.chips == deployment.prefill.chips + decode
+    assert row.figures["tpot_s"].value <= 0.03
+    for figure in row.figures.values():
+        assert figure.low <= figure.value <= figure.high
+
+
+def test_a_plan_leaves_chips_for_the_prompts() -> None:
+    """Within one rack of 72: the decode pool is not the largest that fits it."""
+    row = best(KIMI)
+    assert row.chips <= 72
+    assert row.deployment.prefill is not None
+    assert row.deployment.prefill.chips >= 0.1 * row.chips
+
+
+def test_no_launch_file_pretends_to_run_it() -> None:
+    with pytest.raises(Unsupported, match="attention and experts"):
+        setting(best(KIMI), KIMI, "vllm")
+
+
+def test_experts_may_stand_on_another_system() -> None:
+    row = best(replace(KIMI, platforms=("h20",), experts_platform="h200"))
+    assert row.deployment.experts_system == "hgx-h200-8"
+    assert "experts on hgx-h200-8" in row.deployment.label()
+
+
+def test_what_has_no_experts_or_no_attention_is_refused() -> None:
+    with pytest.raises(BadInput, match="no experts"):
+        answer(replace(KIMI, model="llama-3.3-70b"))
+    with pytest.raises(BadInput, match="need attention and experts apart"):
+        answer(replace(KIMI, serving="both", experts_platform="h200"))
+    with pytest.raises(BadInput, match="Drafts"):
+        answer(replace(KIMI, speculation="mtp"))
+    assert "attention and experts apart" in answer(replace(KIMI, platforms=("cs3",))).refused[0].reason
+    named = answer(replace(KIMI, experts_platform="lpx")).refused[0].reason
+    assert "nic_bandwidth" in named
