@@ -10,7 +10,7 @@ import pytest
 from assay.cli import run
 from assay.plan import answer
 from assay.plan.confirm import confirm, offered, streams
-from assay.study.question import Question
+from assay.study.question import Caches, Question
 
 PLAN = ("plan", "llama-3.1-8b", "--on", "h100")
 
@@ -60,6 +60,18 @@ def test_lengths_are_those_of_the_workload() -> None:
     plain = offered(Question("m", isl=1155, osl=211), 200)
     assert set(plain.isl) == {1155}
     assert len(plain) == 4000
+
+
+def test_hits_and_yields_are_those_of_the_row() -> None:
+    question = Question(
+        "llama-3.1-8b", ("h100",), isl=4096, osl=128, rate=10.0, serving="aggregated", speculation="mtp",
+        caches=Caches(hit_rate=0.75), acceptance=(0.0, 0.0, 0.0),
+    )  # fmt: skip
+    (none,) = confirm(answer(question))
+    (usual,) = confirm(answer(replace(question, acceptance=())))
+    (whole,) = confirm(answer(replace(question, acceptance=(), caches=None)))
+    assert none.figures["tpot_s"]["mean"] > 1.5 * usual.figures["tpot_s"]["mean"]
+    assert usual.figures["ttft_s"]["mean"] < 0.5 * whole.figures["ttft_s"]["mean"]
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:

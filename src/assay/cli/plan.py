@@ -114,6 +114,15 @@ def plan(  # noqa: PLR0913 - one argument a flag
         found = answer(question, facts=facts, progress=report)
         simulated = confirmed(found, confirm, facts, report)
     write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence, simulated=simulated)
+    return settled(found, emit, facts)
+
+
+def settled(found: Answer, emit: str | None, facts: tuple[Path, ...]) -> int:
+    """Write what runs the best row, where it is asked; return the exit code.
+
+    Raises:
+        NotMet: no row meets the limits.
+    """
     if found.best() is None:
         raise NotMet(shortfall(found))
     if emit:

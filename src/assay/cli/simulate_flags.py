@@ -14,6 +14,7 @@ from assay.errors import BadInput
 from assay.llm.layout import Layout
 from assay.simulate.cluster import Scaling
 from assay.simulate.deployment import Stated, StatedPool, read, scaling_of
+from assay.simulate.tiers import parse
 
 
 @Parameter(name="*")
@@ -87,6 +88,8 @@ class Serving:
         budget: tokens of a step instead of the engine's own.
         sequences: sequences of a rank at most, instead of the engine's own.
         drafts: draft tokens of a decode step.
+        kv_tiers: where blocks that leave the cache of a replica are kept: host:512GB:50GB/s,ssd:8TB:12GB/s.
+        preempt: compute again what is preempted, or swap it into the first tier.
     """
 
     deployment: Path | None = None
@@ -100,6 +103,8 @@ class Serving:
     budget: Count | None = None
     sequences: Count | None = None
     drafts: Count | None = None
+    kv_tiers: Name | None = None
+    preempt: Literal["recompute", "swap"] | None = None
 
 
 @Parameter(name="*")
@@ -108,7 +113,8 @@ class Routing:
     """How requests find a replica, and how many replicas there are.
 
     Attributes:
-        router: round-robin, least-load, prefix, session.
+        router: round-robin, least-load, prefix, session, slo.
+        over_limit: serve, reject or defer a request whose predicted time to first token exceeds --ttft.
         most_waiting: waiting requests of a replica beyond which new ones are refused.
         faults: YAML file of failures: `faults: [{at: 60s, replica: 0, for: 5min}]`, or mtbf and mttr.
         scale_max: autoscale up to so many replicas.
@@ -119,6 +125,7 @@ class Routing:
     """
 
     router: Name | None = None
+    over_limit: Literal["serve", "reject", "defer"] | None = None
     most_waiting: Count | None = None
     faults: Path | None = None
     scale_max: Count | None = None
@@ -177,6 +184,7 @@ def stated(on: str | None, serving: Serving, routing: Routing) -> Stated:
         pools=pools,
         router=routing.router or found.router,
         most_waiting=routing.most_waiting or found.most_waiting,
+        over_limit=routing.over_limit or found.over_limit,
         scaling=scaling or found.scaling,
     )
 
@@ -228,6 +236,8 @@ def _flags(on: str | None, serving: Serving, routing: Routing) -> Stated:
         budget=serving.budget or 0,
         sequences=serving.sequences or 0,
         drafts=serving.drafts or 0,
+        tiers=parse(serving.kv_tiers) if serving.kv_tiers else (),
+        preempt=serving.preempt or "recompute",
     )
     if not serving.prefill:
         return Stated((last,))

@@ -15,6 +15,7 @@ from assay.cli.simulate_flags import Load, Objective, Routing, Serving, Talk, st
 from assay.study.question import Question
 
 if TYPE_CHECKING:
+    from assay.simulate.carbon import Grid
     from assay.simulate.cluster import Cluster
     from assay.simulate.deployment import Stated
     from assay.simulate.faults import Event
@@ -32,7 +33,8 @@ class Asked:
     """Every flag that shapes a run; the same for all seeds.
 
     Attributes:
-        model, lengths, load, talk, on, serving, routing, objective, price, facts: as `simulate` takes them.
+        model, lengths, load, talk, on, serving, routing, objective, price, grid, facts: as `simulate` takes
+            them.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Asked:
     routing: Routing
     objective: Objective
     price: str
+    grid: str | None
     facts: tuple[Path, ...]
 
 
@@ -54,6 +57,7 @@ class Job:
     Attributes:
         question, stated, cluster, traffic, events, load, objective: what is run.
         shape: of the sessions, where the load is sessions.
+        grid: whose electricity the chips take.
     """
 
     question: Question
@@ -64,6 +68,7 @@ class Job:
     load: Load
     objective: Objective
     shape: SessionShape | None = None
+    grid: Grid | None = None
 
 
 def prepare(asked: Asked) -> Job:
@@ -76,11 +81,13 @@ def prepare(asked: Asked) -> Job:
     from assay.engine.models import model
     from assay.plan.answer import check
     from assay.plan.serving import cluster
+    from assay.simulate.carbon import grid
 
     load, serving, facts = asked.load, asked.serving, asked.facts
     prepared, _ = model(asked.model, facts)
     traffic, lengths = arriving(load, asked.talk, asked.lengths, prepared)
     known = catalogue(facts)
+    electricity = grid(asked.grid) if asked.grid else None
     serves = stated(asked.on, serving, asked.routing)
     question = ask(
         asked.model,
@@ -96,6 +103,8 @@ def prepare(asked: Asked) -> Job:
         engine=serving.engine,
         price=asked.price,
     )
+    if serves.over_limit != "serve" and not serves.ttft_limit:
+        serves = replace(serves, ttft_limit=question.ttft or 0.0)
     shape: SessionShape | None = None
     arrives: Requests | Sessions
     if load.session_rate is not None:
@@ -110,7 +119,7 @@ def prepare(asked: Asked) -> Job:
     context = float(requests_of(arrives).isl.mean())
     runs = cluster(serves, asked.model, known, context=context, facts=facts)
     events = failing(asked.routing, runs, load, requests_of(arrives).span)
-    return Job(question, serves, runs, arrives, events, load, asked.objective, shape)
+    return Job(question, serves, runs, arrives, events, load, asked.objective, shape, electricity)
 
 
 def requests_of(traffic: Requests | Sessions) -> Requests:
@@ -157,7 +166,7 @@ def concluded(asked: Asked, job: Job, run: Run) -> Outcome:
     from assay.simulate.outcome import outcome
 
     cost, note = chip_hour(job.stated, catalogue(asked.facts), asked.price)
-    found = outcome(job.cluster, run, cost)
+    found = outcome(job.cluster, run, cost, job.grid)
     return replace(found, notes=(*found.notes, note)) if note else found
 
 

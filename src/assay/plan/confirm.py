@@ -7,7 +7,7 @@ the published distribution of their lengths where the workload has one, and queu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,16 @@ def simulated(
     """
     known = catalogue(tuple(facts))
     stated = of_row(row.deployment.json(), "row")
+    if row.drafting:
+        yields = float(row.drafting["yields"])
+        stated = replace(stated, pools=tuple(replace(pool, acceptance=yields) for pool in stated.pools))
+    cached = float(row.cache["hit"]) if row.cache else question.cached
     users = 0 if question.rate is not None else streams(row, question)
     traffic = offered(question, users or streams(row, question), seed, facts)
     serves = cluster(stated, question.model, known, context=float(traffic.isl.mean()), facts=facts)
     none = float("inf")
     limits = Limits(question.ttft or none, question.tpot or none)
-    run = execute(serves, traffic, users=users, cached=question.cached, limits=limits)
+    run = execute(serves, traffic, users=users, cached=cached, limits=limits)
     if not run.whole:
         raise KeyboardInterrupt
     price, note = chip_hour(stated, known, question.price)

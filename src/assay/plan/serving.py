@@ -44,6 +44,8 @@ def cluster(
         "most_waiting": stated.most_waiting,
         "prefix_cache": stated.prefix_cache,
         "scaling": stated.scaling,
+        "ttft_limit": stated.ttft_limit,
+        "over_limit": stated.over_limit,
     }
     if len(pools) > 1:
         options["transfer"] = handover(pools[0], pools[1], context)
@@ -91,4 +93,6 @@ def _pool(pool: StatedPool, prepared: Model, known: Catalogue) -> Pool:
         sequences=pool.sequences,
         drafts=pool.drafts,
         acceptance=pool.acceptance or None,
+        tiers=pool.tiers,
+        swap=pool.preempt == "swap",
     )

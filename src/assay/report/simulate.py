@@ -60,7 +60,9 @@ def _ended(data: Mapping[str, Any]) -> str:
     parts = [
         f"{data['completed']:,} of {data['requests']:,} requests completed in {show(data['duration_s'], 's')}"
     ]
-    parts += [f"{data[name]:,} {name}" for name in ("rejected", "failed", "unserved") if data[name]]
+    parts += [
+        f"{data[name]:,} {name}" for name in ("rejected", "deferred", "failed", "unserved") if data[name]
+    ]
     return ", ".join(parts)
 
 
@@ -115,10 +117,27 @@ def service(data: Mapping[str, Any]) -> Iterator[RenderableType]:
                 f"{number(data['watts_per_chip'])} W a chip",
             )
         )
+    rows += _options(data)
     for name, text in rows:
         table.add_row(Text(name, style="dim"), text)
     yield table
     yield Text()
+
+
+def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is only known where it was asked for: carbon, KV tiers."""
+    if data["kg_co2_per_request"] is not None:
+        yield (
+            "carbon",
+            f"{show(data['kg_co2_per_request'] * 1e3, 'g')} CO2 a request, "
+            f"{number(data['kg_co2_per_million_output_tokens'])} kg per million output tokens",
+        )
+    for tier in data["tiers"]:
+        yield (
+            f"tier {tier['tier']}",
+            f"peak {tier['peak']:.0%} of {number(tier['tokens'])} tokens, "
+            f"{tier['hit_rate']:.1%} of input tokens hit, {number(tier['moved_tokens'])} tokens moved",
+        )
 
 
 def timeline(samples: Mapping[str, Sequence[float]]) -> Iterator[RenderableType]:

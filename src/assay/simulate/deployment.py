@@ -21,17 +21,21 @@ from typing import Any
 from assay.errors import BadInput
 from assay.llm.formats import CHOICES
 from assay.llm.layout import Layout
-from assay.simulate.cluster import ROLES, ROUTERS, Scaling
+from assay.simulate.cluster import OVER_LIMIT, ROLES, ROUTERS, Scaling
 from assay.simulate.policies import table
+from assay.simulate.tiers import Tier, parse
 from assay.study.fields import Fields, load
 
 #: KV formats that caches are counted in.
 KV = ("bf16", "fp8")
 POOL = (
     "role", "layout", "replicas", "system", "engine", "weights", "kv", "budget", "sequences", "drafts",
-    "acceptance",
+    "acceptance", "kv_tiers", "preempt",
 )  # fmt: skip
-WHOLE = ("name", "pools", "router", "most_waiting", "prefix_cache", "scaling")
+WHOLE = (
+    "name", "pools", "router", "most_waiting", "prefix_cache", "scaling", "ttft_limit", "over_limit",
+)  # fmt: skip
+PREEMPT = ("recompute", "swap")
 SCALING = ("min", "max", "target", "cold_start", "every")
 #: Fields of the deployment of a plan's row; one with another is not simulated as if it lacked it.
 ROW = (
@@ -54,6 +58,8 @@ class StatedPool:
         budget, sequences: tokens of a step and sequences of a rank instead of the engine's own; 0 = its own.
         drafts: draft tokens of a decode step.
         acceptance: tokens a decode step yields; 0 = the usual figure for so many drafts.
+        tiers: where blocks that leave the cache are kept, nearest first.
+        preempt: `recompute` or `swap` what is preempted, into the first tier.
     """
 
     layout: Layout
@@ -67,6 +73,8 @@ class StatedPool:
     sequences: int = 0
     drafts: int = 0
     acceptance: float = 0.0
+    tiers: tuple[Tier, ...] = ()
+    preempt: str = "recompute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,8 @@ class Stated:
         most_waiting: waiting requests of a unit beyond which new ones are refused; 0 = no limit.
         prefix_cache: whether blocks are shared between requests.
         scaling: autoscaling.
+        ttft_limit: s to the first token that admission aims at; 0 = none.
+        over_limit: what happens to a request whose predicted TTFT is beyond it: serve, reject, defer.
         name: what to call it; "" = its label.
     """
 
@@ -87,6 +97,8 @@ class Stated:
     most_waiting: int = 0
     prefix_cache: bool = True
     scaling: Scaling | None = None
+    ttft_limit: float = 0.0
+    over_limit: str = "serve"
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -174,6 +186,8 @@ def stated(data: Any, where: str, **default: Any) -> Stated:
             most_waiting=given.count("most_waiting"),
             prefix_cache=given.flag("prefix_cache", default=True),
             scaling=scaling,
+            ttft_limit=given.quantity("ttft_limit", "time"),
+            over_limit=given.text("over_limit", "serve", OVER_LIMIT),
             name=given.text("name"),
         )
     except BadInput as error:
@@ -267,6 +281,8 @@ def _pool(data: Any, where: str, own: Mapping[str, Any], default: Mapping[str, A
         sequences=given.count("sequences"),
         drafts=drafts,
         acceptance=acceptance,
+        tiers=parse(given.text("kv_tiers")) if "kv_tiers" in given else (),
+        preempt=given.text("preempt", "recompute", PREEMPT),
     )
 
 
