@@ -97,6 +97,7 @@ class Totals:
         pending, pending_tail: requests that no unit can take now.
         in_flight, waiting, running, ready: slots taken, requests, units now; `peak`, `events`: most, all.
         refused, deferred: requests refused and put off for their predicted TTFT; `stalled`: by a failed link.
+        decided: decisions of autoscaling.
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
         now, sample_at, sample_width, tick_at: s.
@@ -124,6 +125,7 @@ class Totals:
     refused: int
     deferred: int
     stalled: int
+    decided: int
     prompt_tokens: int
     hit_tokens: int
     output_tokens: int
@@ -367,7 +369,10 @@ class FaultRow(NamedTuple):
 
 
 class State(NamedTuple):
-    """All of it: records, then plain arrays (heaps, trees, queues, tables)."""
+    """All of it: records, then plain arrays (heaps, trees, queues, tables).
+
+    `wanted` holds the units that the last decisions of autoscaling asked for, as far as its window reaches.
+    """
 
     setup: list[Setup]
     totals: list[Totals]
@@ -398,3 +403,4 @@ class State(NamedTuple):
     owner: Ints
     ids: Ints
     gaps: Ints
+    wanted: Ints
