@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from assay.catalogue.load import catalogue
@@ -26,6 +27,7 @@ from assay.simulate.run import execute
 from assay.study.conditions import Conditions, Setting
 from assay.study.conditions import Pool as StudyPool
 from assay.study.question import Question
+from assay.workload.arrivals import requests
 from assay.workload.generate import open_loop
 
 RUN = (
@@ -60,10 +62,10 @@ def test_the_pace_is_the_correction_of_an_estimate(users: int) -> None:
     )
     point = {"isl": [2000.0], "osl": [300.0], "concurrency": [float(users)], "date": [SOFTWARE_DATE]}
     raw = predict(Conditions.of([setting], point), residual=False)
-    bare, tpot = raw.tpot, row.figures["tpot_s"]
-    assert found.value * float(bare.value[0]) == pytest.approx(float(tpot.value), rel=0.02)
+    bare, floor = (float(np.asarray(item)[0]) for item in (raw.tpot.value, raw.tpot.floor))
+    assert found.value * bare == pytest.approx(row.figures["tpot_s"].value, rel=0.02)
     assert found.low < found.value < found.high
-    assert found.low * float(bare.value[0]) >= float(bare.floor[0]) * 0.999
+    assert found.low * bare >= floor * 0.999
     assert made.pools[0].pace == found.value
 
 
@@ -91,6 +93,12 @@ def test_requests_in_flight_follow_the_load() -> None:
     most = pool().policy.sequences
     assert at(Mean(1000, 200, rate=1e4)) == most == at(Mean(1000, 200, users=10**6))
     assert at(Mean(1000, 200, rate=1.0), scaling=Scaling(15.0, 24.0, 1, 2, 60.0)) == 24
+
+
+def test_requests_that_come_at_once_are_users() -> None:
+    assert mean(requests([1.0], 700, 50)) == Mean(700, 50, users=1)
+    assert mean(requests([0.0, 2.0, 4.0], 700, 50)).rate == pytest.approx(0.75)
+    assert mean(requests([0.0, 2.0], 700, 50), cached=0.5, users=8) == Mean(700, 50, 0.5, 0.0, 8)
 
 
 def test_a_prefill_pool_keeps_bare_steps() -> None:

@@ -171,9 +171,8 @@ def figured(case: Case) -> dict[str, Any]:
         arrives: Requests | Iterator[Requests]
         if study.traffic.expected > STREAMED:
             arrives, lost, span = hourly(study.traffic, case.seed), 0, study.traffic.length
-            load = Mean(
-                study.traffic.isl, study.traffic.osl, study.cached, study.traffic.expected / max(span, 1.0)
-            )
+            rate = study.traffic.expected / span
+            load = Mean(study.traffic.isl, study.traffic.osl, study.cached, rate)
         else:
             longest = model(study.model, study.facts)[0].architecture.max_context or 0
             arrives, lost = arriving(study.traffic, case.seed, longest)

@@ -150,7 +150,7 @@ def simulated(
         figures=figures,
         goodput_per_s=data["goodput_per_s"],
         good_share=data["good_share"],
-        holds=all(mean <= limit for mean, limit in held if np.isfinite(mean)) and not data["rejected"],
+        holds=all(value <= limit for value, limit in held if np.isfinite(value)) and not data["rejected"],
         pace=pace.json() if pace else {},
         notes=(*said.notes, *((note,) if note else ())),
     )

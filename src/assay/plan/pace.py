@@ -78,7 +78,9 @@ def mean(requests: Requests, *, cached: float = 0.0, users: int = 0) -> Mean:
         cached: share of the input found in a prefix cache.
         users: of a closed loop, 0 = requests arrive when they say.
     """
-    rate = 0.0 if users else len(requests) / max(requests.span, 1e-9)
+    if not users and not requests.span:  # all at once
+        users = len(requests)
+    rate = 0.0 if users else len(requests) / requests.span
     return Mean(float(requests.isl.mean()), float(requests.osl.mean()), cached, rate, users)
 
 

@@ -90,19 +90,15 @@ def build(
         "bucket": np.zeros(buckets, dtype=np.int64),
         "seen": np.full(known, -1),
         "owner": np.zeros(known, dtype=np.int64),
-        "wanted": np.zeros(_decisions(cluster.scaling), dtype=np.int64),
     }
-    return s.State(**fields, **_empty(slots))
+    return s.State(**fields, **_empty(slots, cluster.scaling))
 
 
-def _decisions(scaling: Scaling | None) -> int:
-    """Return the decisions that the window of autoscaling spans, the present one included."""
-    return 1 if scaling is None else int(scaling.window / scaling.every) + 1
-
-
-def _empty(slots: int) -> dict[str, Any]:
-    """Return room for so many requests in flight, and what is still empty."""
+def _empty(slots: int, scaling: Scaling | None) -> dict[str, Any]:
+    """Return room for so many requests in flight and the decisions of a window, and what is still empty."""
+    decisions = 1 if scaling is None else int(scaling.window / scaling.every) + 1
     return {
+        "wanted": np.zeros(decisions, dtype=np.int64),
         "flight": forms.rows(s.FlightRow, slots),
         "coming": forms.rows(s.ComingRow, 0),
         "log": forms.rows(s.LogRow, 4 * slots),

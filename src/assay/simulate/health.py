@@ -155,11 +155,11 @@ def tick(state: State, now: float) -> None:
             ready += 1
     wanted = int((totals.waiting + totals.running) / setup.target) + 1
     wanted = max(setup.least, min(wanted, setup.greatest))
-    state.wanted[totals.decided % len(state.wanted)] = wanted
-    totals.decided += 1
     kept = wanted
-    for place in range(len(state.wanted)):
+    for place in range(len(state.wanted) - 1, 0, -1):
+        state.wanted[place] = state.wanted[place - 1]
         kept = max(kept, state.wanted[place])
+    state.wanted[0] = wanted
     for number in range(size):
         unit = state.units[number]
         if ready < wanted and unit.health == DRAINING:

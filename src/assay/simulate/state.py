@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 Floats = list[float]
 Ints = list[int]
-
 INFINITE = float("inf")
 
 #: What a unit is doing: nothing, decode steps, a step with prompt tokens.
@@ -97,7 +96,6 @@ class Totals:
         pending, pending_tail: requests that no unit can take now.
         in_flight, waiting, running, ready: slots taken, requests, units now; `peak`, `events`: most, all.
         refused, deferred: requests refused and put off for their predicted TTFT; `stalled`: by a failed link.
-        decided: decisions of autoscaling.
         prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
             out, computed in vain or twice.
         now, sample_at, sample_width, tick_at: s.
@@ -125,7 +123,6 @@ class Totals:
     refused: int
     deferred: int
     stalled: int
-    decided: int
     prompt_tokens: int
     hit_tokens: int
     output_tokens: int
@@ -369,10 +366,7 @@ class FaultRow(NamedTuple):
 
 
 class State(NamedTuple):
-    """All of it: records, then plain arrays (heaps, trees, queues, tables).
-
-    `wanted` holds the units that the last decisions of autoscaling asked for, as far as its window reaches.
-    """
+    """All of it: records, then plain arrays (heaps, trees, queues, tables, units `wanted` of late)."""
 
     setup: list[Setup]
     totals: list[Totals]
