@@ -72,6 +72,15 @@ def predict(conditions: Conditions, *, residual: bool = True) -> Predictions:
     return corrected(conditions, raw, calibration()) if residual else raw
 
 
+def bare(prepared: Model, system: System, setting: Setting, points: Conditions) -> Predictions:
+    """Return bare physics at points of one setting, for a model and a system as they are.
+
+    Raises:
+        AssayError: the setting cannot be answered at all.
+    """
+    return predictions(*_tuned(prepared, system, setting, points))
+
+
 def predictions(
     value: dict[str, Floats], floor: dict[str, Floats], parts: dict[str, Floats], reasons: list[str]
 ) -> Predictions:
