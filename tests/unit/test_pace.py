@@ -114,13 +114,13 @@ def test_without_a_calibration_nothing_is_corrected(monkeypatch: pytest.MonkeyPa
     assert paced(one, Mean(1000, 200, users=4)) == (one, None)
 
 
-def test_the_pace_is_shown_and_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*RUN]) == 0
+def test_the_pace_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*RUN, "--calibrated"]) == 0
     assert "of bare physics, 80 % interval" in capsys.readouterr().out
-    assert run([*RUN, "--bare"]) == 0
+    assert run([*RUN]) == 0
     assert "bare physics" not in capsys.readouterr().out
     found = []
-    for flags in ((), ("--bare",)):
+    for flags in (("--calibrated",), ()):
         assert run([*RUN, "--json", *flags]) == 0
         found.append(json.loads(capsys.readouterr().out))
     corrected, bare = found
@@ -131,7 +131,7 @@ def test_the_pace_is_shown_and_can_be_left_out(capsys: pytest.CaptureFixture[str
     assert ratio == pytest.approx(told["value"], rel=0.1)
 
 
-def test_a_study_takes_the_pace_unless_it_says_bare(tmp_path: Path) -> None:
+def test_a_study_takes_the_pace_where_it_says_so(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     text = (
         "{model: llama-3.1-8b, isl: 512, osl: 64, limits: {ttft: 2s}, candidates: "
@@ -139,8 +139,8 @@ def test_a_study_takes_the_pace_unless_it_says_bare(tmp_path: Path) -> None:
     )
     file.write_text(text % "")
     usual = read(file)
-    file.write_text(text % ", bare: true")
-    bare = read(file)
-    assert (usual.bare, bare.bare) == (False, True)
-    assert bare == replace(usual, bare=True)
-    assert Case(usual, 0, 0).key("x") != Case(bare, 0, 0).key("x")
+    file.write_text(text % ", calibrated: true")
+    corrected = read(file)
+    assert (usual.calibrated, corrected.calibrated) == (False, True)
+    assert corrected == replace(usual, calibrated=True)
+    assert Case(usual, 0, 0).key("x") != Case(corrected, 0, 0).key("x")

@@ -34,7 +34,7 @@ class Asked:
     """Every flag that shapes a run; the same for all seeds.
 
     Attributes:
-        model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, bare: as `simulate`
+        model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, calibrated: as `simulate`
             takes them.
     """
 
@@ -49,7 +49,7 @@ class Asked:
     price: str
     grid: str | None
     facts: tuple[Path, ...]
-    bare: bool
+    calibrated: bool
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def prepare(asked: Asked) -> Job:
         arrives = drawn(load, question)
     every, pace = requests_of(arrives), None
     runs = cluster(serves, asked.model, known, context=float(every.isl.mean()), facts=facts)
-    if not asked.bare:
+    if asked.calibrated:
         runs, pace = paced(runs, mean(every, cached=question.cached, users=load.concurrency or 0))
     events = failing(asked.routing, runs, load, every.span)
     return Job(question, serves, runs, arrives, events, load, asked.objective, shape, electricity, pace)

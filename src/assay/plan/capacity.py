@@ -53,7 +53,7 @@ class Study:
         seeds: runs of each candidate.
         price: kind of price.
         faults: file of failures, "" = none.
-        bare: whether steps are those of bare physics, without the calibrated pace.
+        calibrated: whether steps run at the calibrated pace, not at that of bare physics.
         facts: folders of the user's own facts.
         notes: what a reader must know of the study.
     """
@@ -68,7 +68,7 @@ class Study:
     seeds: int = 1
     price: str = "list"
     faults: str = ""
-    bare: bool = False
+    calibrated: bool = False
     facts: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -95,7 +95,7 @@ class Case:
         study = self.study
         parts = (
             stamp, study.model, asdict(study.traffic), self.stated.json(), study.context, study.cached,
-            asdict(study.limits), study.price, study.bare, self.seed,
+            asdict(study.limits), study.price, study.calibrated, self.seed,
         )  # fmt: skip
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
@@ -178,7 +178,7 @@ def figured(case: Case) -> dict[str, Any]:
             arrives, lost = arriving(study.traffic, case.seed, longest)
             span, load = arrives.span, mean(arrives, cached=study.cached)
         pace = None
-        if not study.bare:
+        if study.calibrated:
             serves, pace = paced(serves, load)
         pool = serves.pools[0]
         events = (
