@@ -85,7 +85,7 @@ def outcome(both: Sides, found: Pairs, places: Places) -> Outcome:
     """Return the states of the pairs at `places`, (M, 1), per decode replica, with their breakdowns."""
     columns = both.rows[1][places[1]]
     step = both.last.step.take(columns)
-    prompt = both.first.step.take(both.rows[0][places[0]])
+    prompt = breakdown(both.first.step, alone(both.first.step)).take(both.rows[0][places[0]])
 
     def column(values: Floats) -> Floats:
         return np.array(values[places], dtype=np.float64)[:, None]
@@ -106,9 +106,7 @@ def outcome(both: Sides, found: Pairs, places: Places) -> Outcome:
     local = np.ceil(np.maximum(batch, 1.0) / (degrees.dp * degrees.pp)[:, None] - 1e-9)
     decode = Batch(local, np.maximum(batch / degrees.pp[:, None], 1.0))
     capacity = both.last.capacity[columns]
-    return Outcome(
-        state, state.ttft, step, capacity, breakdown(step, decode), breakdown(prompt, alone(prompt))
-    )
+    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), prompt)
 
 
 def power(made: Outcome, side: Pools) -> Estimate | None:
