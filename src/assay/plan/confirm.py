@@ -123,8 +123,9 @@ def simulated(
         yields = float(row.drafting["yields"])
         stated = replace(stated, pools=tuple(replace(pool, acceptance=yields) for pool in stated.pools))
     cached = float(row.cache["hit"]) if row.cache else question.cached
-    users = 0 if question.rate is not None else streams(row, question)
-    traffic = offered(question, users or streams(row, question), seed, facts)
+    streams = row.streams(question.osl)
+    users = 0 if question.rate is not None else streams
+    traffic = offered(question, streams, seed, facts)
     serves = cluster(stated, question.model, known, context=float(traffic.isl.mean()), facts=facts)
     serves, pace = paced(serves, mean(traffic, cached=cached, users=users))
     none = float("inf")
@@ -170,18 +171,6 @@ def offered(question: Question, users: int, seed: int = 0, facts: Sequence[Path]
     if not question.workload:
         return open_loop(rate, count, question.isl, question.osl, seed=seed)
     return like(question.workload, arrivals(rate, count, seed=seed), seed, facts)
-
-
-def streams(row: Row, question: Question) -> int:
-    """Return the requests in flight over all replicas of a row, at least 1.
-
-    Where prefill is apart, those in prefill and in decode together: requests/s times the time of one.
-    """
-    needed = ("ttft_s", "tpot_s", "output_tokens_per_s_per_chip")
-    if row.deployment.prefill is not None and set(needed) <= set(row.figures):
-        ttft, tpot, each = (float(row.figures[name].value) for name in needed)
-        return max(round(each * row.chips / question.osl * (ttft + tpot * question.osl)), 1)
-    return max(round(row.concurrency * row.deployment.replicas), 1)
 
 
 def beside(row: Row, name: str, found: Mapping[str, float]) -> dict[str, float]:
