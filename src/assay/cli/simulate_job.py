@@ -34,8 +34,8 @@ class Asked:
     """Every flag that shapes a run; the same for all seeds.
 
     Attributes:
-        model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, calibrated: as `simulate`
-            takes them.
+        model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, calibrated: as
+            `simulate` takes them.
     """
 
     model: str
