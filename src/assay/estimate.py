@@ -14,6 +14,8 @@ Number: TypeAlias = float | NDArray[np.float64]
 
 #: The ladder of evidence, strongest first.
 BASES = ("measured", "calibrated model", "calibrated chip", "datasheet", "assumed")
+#: The numbers of an estimate.
+PARTS = ("value", "low", "high", "floor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,15 @@ class Estimate:
 
     def json(self) -> dict[str, Any]:
         """Return `{value, low, high, floor}` with NaN as None."""
-        return {key: _plain(getattr(self, key)) for key in ("value", "low", "high", "floor")}
+        return {key: _plain(getattr(self, key)) for key in PARTS}
+
+    def rows(self, index: NDArray[np.intp], n: int) -> list[dict[str, Any]]:
+        """Return what `json` gives for each operating point at `index` among `n`."""
+        columns = (np.broadcast_to(getattr(self, key), n)[index].tolist() for key in PARTS)
+        return [
+            {key: None if math.isnan(number) else number for key, number in zip(PARTS, row, strict=True)}
+            for row in zip(*columns, strict=True)
+        ]
 
 
 def _plain(number: Number) -> Any:

@@ -102,7 +102,7 @@ def drawn(seed: int) -> tuple[Cluster, Any, dict[str, Any], int]:
     else:
         pools = (pool(replicas=replicas, **common),)
         if random.random() < 0.3:
-            options["scaling"] = Scaling(1.0, 4.0, 1, pools[0].units, 2.0)
+            options["scaling"] = Scaling(1.0, 4.0, 1, pools[0].units, 2.0, one_of(0.0, 3.0))
     links = {"link_mtbf": one_of(0.0, 5.0), "link_mttr": 1.0} if len(pools) > 1 else {}
     faults = Faults(mtbf=one_of(0.0, 20.0, 5.0), mttr=3.0, **links)
     events = faults.events(pools[0].replicas, pools[0].stages, float(at[-1]) * 1.5 + 5, seed)

@@ -9,7 +9,7 @@ import pytest
 
 from assay.cli import run
 from assay.plan import answer
-from assay.plan.confirm import confirm, offered, streams
+from assay.plan.confirm import confirm, offered
 from assay.study.question import Caches, Question
 
 PLAN = ("plan", "llama-3.1-8b", "--on", "h100")
@@ -50,7 +50,7 @@ def test_the_load_is_that_of_the_row() -> None:
     row = answer(question).rows[0]
     # Little's law: requests in flight are the rate times the time of one
     time = row.figures["ttft_s"].value + row.figures["tpot_s"].value * question.osl
-    assert streams(row, question) == pytest.approx(20.0 * time, rel=0.03)
+    assert row.streams(question.osl) == pytest.approx(20.0 * time, rel=0.03)
 
 
 def test_lengths_are_those_of_the_workload() -> None:

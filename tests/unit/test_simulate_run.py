@@ -211,6 +211,45 @@ def test_scaling_starts_units_after_their_cold_start() -> None:
     assert (found.state.units["health"] == 1).sum() == 1
 
 
+def test_scaling_keeps_units_that_a_decision_within_the_window_wanted() -> None:
+    # a burst every 20 s: a unit that stops between two of them is missing in the second
+    bursts = requests(
+        np.concatenate([start + np.linspace(0, 4, 120) for start in range(0, 200, 20)]), 512, 256
+    )
+    found = {}
+    for window in (0.0, 60.0):
+        scaling = Scaling(every=1.0, target=4.0, least=1, greatest=4, cold_start=5.0, window=window)
+        found[window] = run(Cluster((pool(replicas=4),), scaling=scaling), bursts)
+    # the third burst finds all four units only where none was stopped
+    assert max(found[60.0][1]["unit"][240:280]) == 3 > max(found[0.0][1]["unit"][240:280])
+    waits = [np.quantile(rows["first"] - rows["arrival"], 0.9) for _, rows in found.values()]
+    paid = [made.state.pools["ready_seconds"][0] for made, _ in found.values()]
+    assert waits[1] < waits[0]
+    assert paid[1] > paid[0]
+    # what stops drains: nothing is sent twice
+    assert all(made.state.totals["retried"][0] == 0 for made, _ in found.values())
+
+
+def test_scaling_gives_up_units_that_have_not_started_yet() -> None:
+    scaling = Scaling(every=1.0, target=4.0, least=1, greatest=4, cold_start=1000.0)
+    traffic = requests(np.concatenate([np.linspace(0, 2, 60), [100.0]]), 512, 64)
+    found, rows = run(Cluster((pool(replicas=4),), scaling=scaling), traffic)
+    assert set(rows["unit"]) == {0}
+    assert found.state.pools["ready_seconds"][0] < 2 * found.state.totals["now"][0]
+
+
+def test_a_pace_multiplies_every_step() -> None:
+    usual, slower = pool(), replace(pool(), pace=1.25)
+    (one,), (other,) = (run(item, requests([1.0], 3000, 50))[1] for item in (usual, slower))
+    for part in ("first", "end"):
+        assert other[part] - other["arrival"] == pytest.approx(1.25 * (one[part] - one["arrival"]))
+    assert run(replace(usual, pace=1.0), poisson(50, 20.0))[1].tobytes() == (
+        run(usual, poisson(50, 20.0))[1].tobytes()
+    )
+    with pytest.raises(BadInput, match="must be positive"):
+        replace(usual, pace=0.0)
+
+
 def test_a_disaggregated_request_prefills_crosses_and_decodes() -> None:
     front, back = pool(role="prefill"), pool(role="decode", replicas=2)
     transfer = handover(front, back, 1000.0)

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from assay.catalogue.query import Catalogue
-from assay.claims.engines import CANNOT, MEASURED, PREDICTED, RUNS, Served, days, served
+from assay.claims.engines import CANNOT, MEASURED, PREDICTED, RUNS, Served, age, days, served
 from assay.claims.fronts import options
 from assay.engine.models import model as load_model
 from assay.engine.overheads import engine
@@ -23,7 +23,6 @@ from assay.units import show
 STATES = (MEASURED, RUNS, PREDICTED, CANNOT)
 #: A platform is an alternative while it costs at most this many times as much.
 WITHIN = 2.0
-_FULL_DATE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Cell:
 
     def age(self, today: date) -> int | None:
         """Return the days since the newest point, None where its date is not exact to the day."""
-        return (today - date.fromisoformat(self.newest)).days if len(self.newest) == _FULL_DATE else None
+        return age(self.newest, today)
 
     def json(self) -> dict[str, Any]:
         """Return the cell as plain data."""

@@ -54,7 +54,7 @@ class Served:
 
     def age(self, today: date) -> int | None:
         """Return the days since the newest measurement, None where its date is not exact to the day."""
-        return (today - date.fromisoformat(self.newest)).days if len(self.newest) == _FULL_DATE else None
+        return age(self.newest, today)
 
     def json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -159,6 +159,11 @@ def _refusals(engine: str, model: str, chip: Entry, table: Entry, place: Entry |
         here = chip["id"] in row.get("on", (chip["id"],))
         if free and here and row["engine"] == engine and row["model"] == model:
             yield row
+
+
+def age(newest: str, today: date) -> int | None:
+    """Return the days since a date, None where it is not exact to the day."""
+    return (today - date.fromisoformat(newest)).days if len(newest) == _FULL_DATE else None
 
 
 def days(released: str, first: str) -> int | None:

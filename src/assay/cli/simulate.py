@@ -39,6 +39,7 @@ def simulate(  # noqa: PLR0913 - one argument a flag
     objective: Objective = _OBJECTIVE,
     price: Literal["own", "contract", "list", "spot"] = "list",
     grid: Name | None = None,
+    calibrated: bool = False,
     facts: Facts = (),
     seeds: Count = 1,
     workers: Count | None = None,
@@ -59,6 +60,7 @@ def simulate(  # noqa: PLR0913 - one argument a flag
         objective: what counts as good.
         price: which prices count.
         grid: whose electricity the chips take: us, france, world ... or g CO2 a kWh.
+        calibrated: steps at the pace that the calibration of plan gives, not of bare physics.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         seeds: run so many seeds, in parallel; figures are means, with their 90 % interval.
         workers: processes at most; without it as many as there are processors.
@@ -68,7 +70,7 @@ def simulate(  # noqa: PLR0913 - one argument a flag
     """
     from assay.simulate.export import check_log
 
-    asked = Asked(model, lengths, load, talk, on, serving, routing, objective, price, grid, facts)
+    asked = Asked(model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, calibrated)
     if seeds > 1:
         if log or perfetto or objective.saturation:
             raise BadInput("--log, --perfetto and --saturation are of one run.", "Leave --seeds out.")

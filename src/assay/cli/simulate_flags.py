@@ -122,6 +122,7 @@ class Routing:
         scale_target: requests in flight that autoscaling wants a replica to have.
         cold_start: time until a started replica serves: 3min.
         scale_every: time between decisions of autoscaling.
+        scale_window: replicas stop only if no decision in so long wanted them.
     """
 
     router: Name | None = None
@@ -133,6 +134,7 @@ class Routing:
     scale_target: Count | None = None
     cold_start: Time | None = None
     scale_every: Time | None = None
+    scale_window: Time | None = None
 
 
 @Parameter(name="*")
@@ -200,9 +202,9 @@ def scaled(routing: Routing) -> Scaling | None:
         "--scale-target": routing.scale_target,
         "--cold-start": routing.cold_start,
     }
-    rest = (routing.scale_min, routing.scale_every)
+    rest = (routing.scale_min, routing.scale_every, routing.scale_window)
     missing = [flag for flag, value in flags.items() if value is None]
-    if len(missing) == len(flags) and rest == (None, None):
+    if len(missing) == len(flags) and not any(value is not None for value in rest):
         return None
     if missing or routing.scale_max is None or routing.scale_target is None or routing.cold_start is None:
         raise BadInput(
@@ -215,6 +217,7 @@ def scaled(routing: Routing) -> Scaling | None:
         float(routing.scale_target),
         routing.cold_start,
         routing.scale_every or 0.0,
+        routing.scale_window,
     )
 
 

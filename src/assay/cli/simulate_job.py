@@ -15,6 +15,7 @@ from assay.cli.simulate_flags import Load, Objective, Routing, Serving, Talk, st
 from assay.study.question import Question
 
 if TYPE_CHECKING:
+    from assay.plan.pace import Pace
     from assay.simulate.carbon import Grid
     from assay.simulate.cluster import Cluster
     from assay.simulate.deployment import Stated
@@ -33,8 +34,8 @@ class Asked:
     """Every flag that shapes a run; the same for all seeds.
 
     Attributes:
-        model, lengths, load, talk, on, serving, routing, objective, price, grid, facts: as `simulate` takes
-            them.
+        model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, calibrated: as
+            `simulate` takes them.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Asked:
     price: str
     grid: str | None
     facts: tuple[Path, ...]
+    calibrated: bool
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Job:
         question, stated, cluster, traffic, events, load, objective: what is run.
         shape: of the sessions, where the load is sessions.
         grid: whose electricity the chips take.
+        pace: of the steps; None = bare physics.
     """
 
     question: Question
@@ -69,6 +72,7 @@ class Job:
     objective: Objective
     shape: SessionShape | None = None
     grid: Grid | None = None
+    pace: Pace | None = None
 
 
 def prepare(asked: Asked) -> Job:
@@ -80,6 +84,7 @@ def prepare(asked: Asked) -> Job:
     from assay.cli.simulate_load import arriving, drawn, session_shape, talking
     from assay.engine.models import model
     from assay.plan.answer import check
+    from assay.plan.pace import mean, paced
     from assay.plan.serving import cluster
     from assay.simulate.carbon import grid
 
@@ -116,10 +121,12 @@ def prepare(asked: Asked) -> Job:
     else:
         check(question, prepared)
         arrives = drawn(load, question)
-    context = float(requests_of(arrives).isl.mean())
-    runs = cluster(serves, asked.model, known, context=context, facts=facts)
-    events = failing(asked.routing, runs, load, requests_of(arrives).span)
-    return Job(question, serves, runs, arrives, events, load, asked.objective, shape, electricity)
+    every, pace = requests_of(arrives), None
+    runs = cluster(serves, asked.model, known, context=float(every.isl.mean()), facts=facts)
+    if asked.calibrated:
+        runs, pace = paced(runs, mean(every, cached=question.cached, users=load.concurrency or 0))
+    events = failing(asked.routing, runs, load, every.span)
+    return Job(question, serves, runs, arrives, events, load, asked.objective, shape, electricity, pace)
 
 
 def requests_of(traffic: Requests | Sessions) -> Requests:
@@ -181,6 +188,7 @@ def show(data: dict[str, Any], job: Job, *, json: bool) -> None:
         "router": job.cluster.router,
         "limits": {"ttft_s": question.ttft, "tpot_s": question.tpot, "e2e_s": job.objective.e2e},
         "seed": job.load.seed,
+        "pace": None if job.pace is None else job.pace.json(),
     }
     if json:
         from assay.report.export import write_json
@@ -191,4 +199,4 @@ def show(data: dict[str, Any], job: Job, *, json: bool) -> None:
     from assay.report.terminal import put
 
     headline = f"{question.model} on {question.platforms[0]}, {about['deployment']}, {about['engine']}"
-    put(simulate_page(data, headline))
+    put(simulate_page(about | data, headline))

@@ -54,6 +54,10 @@ class Breakdown:
         """Return the whole step, s."""
         return self.memory + self.compute + self.link + self.overhead + self.draft
 
+    def take(self, rows: NDArray[np.intp]) -> Breakdown:
+        """Return the split of the layouts at `rows`."""
+        return Breakdown(*(getattr(self, name)[rows] for name in self.__slots__))
+
 
 def breakdown(step: Step, batch: Batch) -> Breakdown:
     """Split one step by resource.

@@ -43,6 +43,8 @@ LEVELS = (
     ("chip", "model", "engine", "recipe", "layout"),
 )
 
+_PARTS = ("engine", "vendor", "generation", "chip", "model", "family", "load", "recipe", "layout")
+
 _BITS = {"bf16": 16.0, "fp16": 16.0, "fp8": 8.0, "int8": 8.0, "mxfp8": 8.0, "fp6": 6.0, "int4": 4.0}
 _SETTING = (
     "log chips", "log tp", "log ep", "log dp", "log pp", "log replicas", "split", "log prefill ratio",
@@ -146,7 +148,17 @@ def keys(setting: Setting, known: Known = NOTHING) -> tuple[str, ...]:
     """Return the group of a setting at each of `LEVELS`."""
     own = known.systems.get(setting.system)
     parts = _identity(setting, own.chip) if own else identity(setting)
-    return tuple("|".join(parts[name] for name in level) for level in LEVELS)
+    *shared, layout = [parts[name] for name in _PARTS]
+    coarse = _coarse(tuple(shared))
+    # only the last of the levels tells layouts apart
+    return (*coarse, f"{coarse[-1]}|{layout}")
+
+
+@lru_cache(maxsize=4096)
+def _coarse(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the groups at all of `LEVELS` but the last, from all of `_PARTS` but the last."""
+    named = dict(zip(_PARTS, parts, strict=False))
+    return tuple("|".join(named[name] for name in level) for level in LEVELS[:-1])
 
 
 def numbers(conditions: Conditions, raw: Predictions, known: Known = NOTHING) -> Floats:
@@ -158,7 +170,8 @@ def numbers(conditions: Conditions, raw: Predictions, known: Known = NOTHING) ->
         known: systems and models of the user's own.
     """
     width = len(_SETTING) + len(_MODEL)
-    settings = np.array([_described(item, known) for item in conditions.settings])
+    shapes = {name: _shaped(shape) for name, shape in known.shapes.items() if shape}
+    settings = np.array([_described(item, known, shapes) for item in conditions.settings])
     settings = settings.reshape(-1, width)
     return np.hstack([_point(conditions), settings[conditions.setting], _terms(conditions, raw)])
 
@@ -183,10 +196,10 @@ def _point(conditions: Conditions) -> Floats:
     )
 
 
-def _described(setting: Setting, known: Known) -> tuple[float, ...]:
-    own, shape = known.systems.get(setting.system), known.shapes.get(setting.model)
+def _described(setting: Setting, known: Known, shapes: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
+    own = known.systems.get(setting.system)
     place = _placed(setting, own, own.chip) if own else _setting(setting)
-    return place + (_shaped(shape) if shape else _model(setting.model))
+    return place + (shapes.get(setting.model) or _model(setting.model))
 
 
 @lru_cache(maxsize=4096)
@@ -202,12 +215,23 @@ def _placed(setting: Setting, system: System, chip: Chip | None) -> tuple[float,
     compute = setting.activations or weights
     peak = _peak(chip, compute) * setting.share if chip else np.nan
     bandwidth = chip.memory_bandwidth * setting.share if chip else np.nan
+    sizes = (
+        max(setting.chips, 1),
+        *degrees,
+        setting.pool.replicas if setting.pool else 1.0,
+        prefill / setting.pool.chips if prefill and setting.pool else 1.0,
+        bandwidth,
+        peak,
+        peak / bandwidth,
+        max(system.link_bandwidth or 0.0, 1e9),
+        chip.memory_bytes * setting.share if chip else np.nan,
+        max(system.domain, 1),
+    )
+    *counts, ratio, rate, fastest, balance, links, memory, domain = np.log(sizes).tolist()
     return (
-        np.log(max(setting.chips, 1)),
-        *np.log(degrees),
-        np.log(setting.pool.replicas) if setting.pool else 0.0,
+        *counts,
         float(setting.prefill is not None),
-        np.log(prefill / setting.pool.chips) if prefill and setting.pool else 0.0,
+        ratio,
         setting.share,
         _BITS.get(weights, 4.0),
         _BITS.get(compute, 4.0),
@@ -217,12 +241,12 @@ def _placed(setting: Setting, system: System, chip: Chip | None) -> tuple[float,
         float(setting.phase == "decode"),
         float(setting.phase == "prefill"),
         *(float(setting.load == name) for name in LOADS),
-        np.log(bandwidth),
-        np.log(peak),
-        np.log(peak / bandwidth),
-        np.log(max(system.link_bandwidth or 0.0, 1e9)),
-        np.log(chip.memory_bytes * setting.share) if chip else np.nan,
-        np.log(max(system.domain, 1)),
+        rate,
+        fastest,
+        balance,
+        links,
+        memory,
+        domain,
         float(chip is not None and chip.memory_kind == "sram"),
         float(layout is None),
     )

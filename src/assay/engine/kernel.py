@@ -70,7 +70,10 @@ class Kernel:
         return self.compare(first, second)[0]
 
     def compare(
-        self, first: tuple[Single, Codes, NDArray[np.intp]], second: tuple[Single, Codes]
+        self,
+        first: tuple[Single, Codes, NDArray[np.intp]],
+        second: tuple[Single, Codes],
+        squares: Single | None = None,
     ) -> tuple[Single, Floats]:
         """Return the kernel between points, (n, m), and the squared distance to the closest, (n,).
 
@@ -79,6 +82,7 @@ class Kernel:
                 the setting of each point (n,).
             second: standardised features (m, columns) and group of each point at each level (m, levels);
                 -1 = a group that nothing shares.
+            squares: `squared` of the second features, where it is known already.
         """
         z, settings, index = first
         other, groups = second
@@ -92,16 +96,20 @@ class Kernel:
             flat += np.float32(term.variance * term.constant) * shared
             part = fading.setdefault(term.length, np.zeros(shape, dtype=np.float32))
             part += np.float32(term.variance * (1.0 - term.constant)) * shared
-        squares = (other**2).sum(axis=1)
+        squares = squared(other) if squares is None else squares
+        # what fades within groups that nobody shares is nothing
+        fading = {length: part for length, part in fading.items() if part.any()}
         out = np.empty((len(z), len(other)), dtype=np.float32)
         least = np.full(len(z), np.inf)
         for start in range(0, len(z), 1024):
             rows = slice(start, start + 1024)
+            # the row of a single setting is broadcast
+            setting = index[rows] if len(settings) > 1 else slice(None)
             dot = z[rows] @ other.T
-            gap = np.maximum((z[rows] ** 2).sum(axis=1)[:, None] + squares - 2 * dot, 0.0)
-            piece = flat[index[rows]] + np.float32(self.linear) * dot
+            gap = np.maximum(squared(z[rows])[:, None] + squares - 2 * dot, 0.0)
+            piece = flat[setting] + np.float32(self.linear) * dot
             for length, part in fading.items():
-                piece += part[index[rows]] * np.exp(gap * np.float32(-0.5 / length**2))
+                piece += part[setting] * np.exp(gap * np.float32(-0.5 / length**2))
             out[rows] = piece
             least[rows] = gap.min(axis=1, initial=np.inf)
         return out, least
@@ -109,17 +117,22 @@ class Kernel:
     def itself(self, z: Single) -> Single:
         """Return the kernel of each point with itself, (n,)."""
         total = sum(term.variance for term in self.terms)
-        out: Single = np.float32(total) + np.float32(self.linear) * (z**2).sum(axis=1)
+        out: Single = np.float32(total) + np.float32(self.linear) * squared(z)
         return out
+
+
+def squared(z: Single) -> Single:
+    """Return the squared length of each point's features, (n,)."""
+    return np.asarray((z**2).sum(axis=1))
 
 
 def closest(z: Single, other: Single, length: float) -> Floats:
     """Return the similarity R_l of each point to the most similar of others, (n,), 0 to 1."""
     out = np.zeros(len(z))
-    squares = (other**2).sum(axis=1)
+    squares = squared(other)
     for start in range(0, len(z), 1024):
         rows = slice(start, start + 1024)
-        gap = (z[rows] ** 2).sum(axis=1)[:, None] + squares - 2 * z[rows] @ other.T
+        gap = squared(z[rows])[:, None] + squares - 2 * z[rows] @ other.T
         out[rows] = np.exp(-0.5 * np.maximum(gap.min(axis=1), 0.0) / length**2) if len(other) else 0.0
     return out
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from assay.catalogue.schema import System
 from assay.engine.breakdown import Breakdown
 from assay.engine.points import Outcome
+from assay.engine.step import Step
 from assay.errors import NoEvidence
-from assay.estimate import Estimate
+from assay.estimate import BASES, PARTS, Estimate
 from assay.timing.energy import board_watts
 
 Floats = NDArray[np.float64]
@@ -24,8 +25,8 @@ def replica_watts(outcome: Outcome, system: System) -> Estimate | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = 1.0 - state.decode_step / outcome.step.workload.yields / state.tpot
     share = np.where(np.isfinite(share), share, 1.0)
-    decode = activity(outcome.decode, state.decode_step, outcome, system)
-    prompt = activity(outcome.prompt, np.maximum(outcome.prompt.seconds, 1e-12), outcome, system)
+    decode = activity(outcome.decode, state.decode_step, outcome.step, system)
+    prompt = activity(outcome.prompt, np.maximum(outcome.prompt.seconds, 1e-12), outcome.step, system)
     busy = [
         np.minimum((1.0 - share) * np.where(share < 1.0, one, 0.0) + share * other, 1.0)
         for one, other in zip(decode, prompt, strict=True)
@@ -33,17 +34,36 @@ def replica_watts(outcome: Outcome, system: System) -> Estimate | None:
     return _watts(system, busy)
 
 
-def pool_watts(spent: Breakdown, period: Floats, outcome: Outcome, system: System) -> Estimate | None:
+def pool_watts(spent: Breakdown, period: Floats, step: Step, system: System) -> Estimate | None:
     """Return the board power of a chip that does `spent` once every `period` seconds, W (L, n)."""
-    return _watts(system, [np.minimum(item, 1.0) for item in activity(spent, period, outcome, system)])
+    return _watts(system, [np.minimum(item, 1.0) for item in activity(spent, period, step, system)])
 
 
-def activity(spent: Breakdown, period: Floats, outcome: Outcome, system: System) -> list[Floats]:
+def both_watts(first: Estimate | None, last: Estimate | None, share: Floats | float) -> Estimate | None:
+    """Return the mean board power over the chips of two pools, W; None where one is unpublished.
+
+    Args:
+        first, last: mean of a chip of either pool.
+        share: part of the chips that are in the first.
+    """
+    if first is None or last is None:
+        return None
+    value, low, high, floor = (
+        share * np.asarray(getattr(first, name)) + (1.0 - share) * np.asarray(getattr(last, name))
+        for name in PARTS
+    )
+    return Estimate(value, low, high, floor, max(first.basis, last.basis, key=BASES.index))
+
+
+def activity(spent: Breakdown, period: Floats, step: Step, system: System) -> list[Floats]:
     """Return what a chip does over its peaks of arithmetic, memory and links, (L, n) each.
 
-    FLOPs of different formats share one activity figure: time at peak of the fastest format in use.
+    FLOPs of different formats share one activity figure: time at peak of the fastest format that the
+    kernels of `step` compute in, of those that the chip has.
     """
-    peak = max(cost.rates.peak for cost in outcome.step.costs)
+    rates = system.chip.peak_flops
+    known = [rates[name] for name in {cost.rates.compute_format for cost in step.costs} if rates.get(name)]
+    peak = max(known or rates.values())
     scales = (peak, system.chip.memory_bandwidth, system.link_bandwidth)
     work = (spent.flops, spent.moved, spent.sent)
     return [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.engine.features import LEVELS, NOTHING, Known, keys, numbers
-from assay.engine.kernel import Codes, Floats, Kernel, Single, encode, plain, terms_of
+from assay.engine.kernel import Codes, Floats, Kernel, Single, encode, plain, squared, terms_of
 from assay.estimate import Estimate
 from assay.study.conditions import Conditions, Predictions
 
@@ -45,6 +45,7 @@ ASKED = (
     ("chip",),
     ("family",),
 )
+_ASKED = tuple(LEVELS.index(level) for level in ASKED)
 
 #: Bounds on the log of an interval's scale.
 SCALES = (-4.6, 1.1)
@@ -89,6 +90,11 @@ class Correction:
         """Return the weights of the metric and of its scale, side by side, (m, 2)."""
         return np.array([self.weights, self.spread[1]], dtype=np.float32).T.copy()
 
+    @cached_property
+    def squares(self) -> Single:
+        """Return the squared length of each centre's features, (m,)."""
+        return squared(self.centres)
+
     def look_up(
         self, features: Floats, groups: list[tuple[str, ...]], index: NDArray[np.intp], kinds: list[str]
     ) -> tuple[Floats, tuple[Floats, Floats]]:
@@ -98,9 +104,9 @@ class Correction:
             features: of the points (n, columns). `index`: setting of each (n,).
             groups: keys of each setting (s, levels). `kinds`: knowledge of each setting (s,).
         """
-        codes = setting_codes(groups, self.kernel, self.vocabulary)
+        codes, place = setting_codes(groups, self.kernel, self.vocabulary)
         z = self.kernel.standard(features)
-        between, gap = self.kernel.compare((z, codes, index), (self.centres, self.codes))
+        between, gap = self.kernel.compare((z, codes, place[index]), (self.centres, self.codes), self.squares)
         shift, size = (between @ self.stacked).astype(np.float64).T
         left = np.array([self.deployments.get(mark(group[-1]), 0.0) for group in groups])
         alike = np.exp(-0.5 * gap / self.length**2)
@@ -127,7 +133,7 @@ class Calibration:
 
     def knowledge(self, group: tuple[str, ...]) -> str:
         """Return how much of a setting's group has been measured, a key of `KNOWLEDGE`."""
-        seen = [mark(group[LEVELS.index(level)]) in self.known for level in ASKED]
+        seen = [mark(group[place]) in self.known for place in _ASKED]
         if any(seen[:3]):
             return tuple(KNOWLEDGE)[seen.index(True)]
         return {(True, True): "chip and family", (True, False): "chip", (False, True): "family"}.get(
@@ -142,7 +148,11 @@ def mark(name: str) -> str:
 
 
 def corrected(
-    conditions: Conditions, raw: Predictions, table: Mapping[str, Any] | None, known: Known = NOTHING
+    conditions: Conditions,
+    raw: Predictions,
+    table: Mapping[str, Any] | None,
+    known: Known = NOTHING,
+    metrics: Sequence[str] = METRICS,
 ) -> Predictions:
     """Return predictions with the calibrated correction, its interval and basis; floors are never crossed.
 
@@ -151,17 +161,22 @@ def corrected(
         raw: what physics and the engine's parameters say of them, with terms.
         table: `calibrations/serving`, or None for a wide interval around `raw`.
         known: systems and models of the user's own.
+        metrics: which are asked for; the others get the interval of a prediction without calibration.
     """
     if not table:
         names = (*METRICS, "ttft_median")
         return _with(raw, {name: _uncalibrated(getattr(raw, name), name) for name in names})
-    return apply(conditions, raw, load(table), known)
+    return apply(conditions, raw, load(table), known, metrics)
 
 
 def apply(
-    conditions: Conditions, raw: Predictions, calibration: Calibration, known: Known = NOTHING
+    conditions: Conditions,
+    raw: Predictions,
+    calibration: Calibration,
+    known: Known = NOTHING,
+    metrics: Sequence[str] = METRICS,
 ) -> Predictions:
-    """Return `raw` corrected by a calibration."""
+    """Return `raw` corrected by a calibration in the metrics asked for."""
     used, index = np.unique(conditions.setting, return_inverse=True)
     groups = [keys(conditions.settings[place], known) for place in used]
     features = numbers(conditions, raw, known)
@@ -169,7 +184,7 @@ def apply(
     changed: dict[str, Estimate] = {}
     for metric in METRICS:
         found = calibration.metrics.get(metric)
-        if found is None:
+        if found is None or metric not in metrics:
             changed[metric] = _uncalibrated(getattr(raw, metric), metric)
             continue
         shift, bounds = found.look_up(features, groups, index, kinds)
@@ -213,10 +228,20 @@ def _where(mask: NDArray[np.bool_], first: Estimate, second: Estimate) -> Estima
 
 def setting_codes(
     groups: list[tuple[str, ...]], kernel: Kernel, vocabulary: tuple[Mapping[str, int], ...]
-) -> Codes:
-    """Return the groups of settings at the levels of a kernel as numbers, (settings, levels)."""
+) -> tuple[Codes, NDArray[np.intp]]:
+    """Return the different groups of settings as numbers, and which of them each setting has.
+
+    Layouts of one plan share chip, model and engine, so that few of their groups differ.
+
+    Returns:
+        Codes at the levels of the kernel, (different, levels), and places among them, (settings,).
+    """
     places = [LEVELS.index(level) for level in kernel.levels]
-    return encode([[group[place] for place in places] for group in groups], vocabulary)
+    different: dict[tuple[str, ...], int] = {}
+    which = [
+        different.setdefault(tuple([group[place] for place in places]), len(different)) for group in groups
+    ]
+    return encode(list(different), vocabulary), np.array(which, dtype=np.intp)
 
 
 def _shifted(raw: Estimate, shift: Floats, bounds: tuple[Floats, Floats], metric: str) -> Estimate:

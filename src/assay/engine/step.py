@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 
 #: Decode tokens, prompt tokens and finished prompts of one step; None where it has none.
 Tokens: TypeAlias = tuple[Array, Array | None, Array | None]
+#: (cap, stride) -> positions seen per decode token, prompt token and finished prompt (see `visible`).
+Seen: TypeAlias = dict[tuple[float, float], tuple[Array, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,9 @@ class Cost:
     kernel: Kernel
     rates: Rates
     compute_0: Array
-    compute: tuple[Array, Array, Array]
+    compute: tuple[Array, ...]
     memory_0: Array
-    memory: tuple[Array, Array, Array]
+    memory: tuple[Array, ...]
 
     @property
     def arithmetic(self) -> bool:
@@ -88,13 +90,13 @@ class Cost:
 
     def take(self, rows: NDArray[np.intp]) -> Cost:
         """Return the cost of the layouts at `rows`."""
-        return replace(
-            self,
+        return Cost(
             kernel=self.kernel.take(rows),
+            rates=self.rates,
             compute_0=self.compute_0[rows],
-            compute=_triple([part[rows] for part in self.compute]),
+            compute=tuple([part[rows] for part in self.compute]),
             memory_0=self.memory_0[rows],
-            memory=_triple([part[rows] for part in self.memory]),
+            memory=tuple([part[rows] for part in self.memory]),
         )
 
 
@@ -109,11 +111,11 @@ class Traffic:
 
     def take(self, rows: NDArray[np.intp]) -> Traffic:
         """Return the traffic of the layouts at `rows`."""
-        return replace(
-            self,
+        return Traffic(
             message=self.message.take(rows),
             latency=self.latency[:, rows],
             seconds_per_row=self.seconds_per_row[:, rows],
+            rows=self.rows,
         )
 
 
@@ -140,7 +142,7 @@ class Step:
     overhead: Array
     skew: Array | float
     joined: tuple[Cost, ...]
-    linear: tuple[Array, Array, Array, Array]
+    linear: tuple[Array, ...]
     drafter: Step | None = None
     overlap: Array | float = 0.0
 
@@ -153,7 +155,7 @@ class Step:
             workload=self.workload.take(rows),
             costs=costs,
             joined=tuple(cost for cost in costs if cost.arithmetic),
-            linear=_quadruple([part[rows] for part in self.linear]),
+            linear=tuple(part[rows] for part in self.linear),
             traffic=tuple(item.take(rows) for item in self.traffic),
             overhead=self.overhead[rows],
             drafter=self.drafter.take(rows) if self.drafter else None,
@@ -211,7 +213,8 @@ def compile_step(
     drafting = None
     if drafter is not None:
         drafting = compile_step(drafter, system, replace(workload, drafts=0.0, yields=1.0), skew)
-    costs = tuple(_cost(kernel, table, system, workload) for kernel in table.kernels)
+    known: Seen = {}
+    costs = tuple([_cost(kernel, table, system, workload, known) for kernel in table.kernels])
     traffic = tuple(_traffic(message, system) for message in table.messages if np.any(message.launches > 0))
     overhead = sum(
         (cost.kernel.launches * cost.rates.overhead for cost in costs), np.zeros((len(table.layouts), 1))
@@ -224,27 +227,27 @@ def compile_step(
     return Step(table, system, workload, costs, traffic, overhead, skew, joined, linear, drafting, overlap)
 
 
-def _sum(costs: Sequence[Cost], zero: Array) -> tuple[Array, Array, Array, Array]:
+def _sum(costs: Sequence[Cost], zero: Array) -> tuple[Array, ...]:
     """Return the seconds of kernels that only move bytes: constant, and per token of each kind."""
-    constant = sum((cost.memory_0 for cost in costs), zero)
-    first, second, third = (sum((cost.memory[k] for cost in costs), zero) for k in range(3))
-    return constant, first, second, third
+    each = (sum((cost.memory[k] for cost in costs), zero) for k in range(3))
+    return sum((cost.memory_0 for cost in costs), zero), *each
 
 
-def _cost(kernel: Kernel, table: Table, system: System, workload: Workload) -> Cost:
+def _cost(kernel: Kernel, table: Table, system: System, workload: Workload, known: Seen) -> Cost:
     operator = kernel.operator
     rate = rates(system, operator.kind, kernel.weight_format, operator.compute)
     isl = np.asarray(workload.isl, dtype=np.float64)
-    end = isl + np.asarray(workload.osl, dtype=np.float64)
     start = isl * np.asarray(workload.cached)
     chunks = np.ceil(workload.fresh / workload.chunk)
     # positions cached before a chunk, per prompt token: the mean prefix of a chunk over its length
     prefix = start * chunks / workload.fresh + (chunks - 1) / 2
-    decoding = visible(isl, end, operator.cap, operator.stride)
-    prompting = visible(start, isl, operator.cap, operator.stride)
+    line = (operator.cap, operator.stride)
+    if line not in known:
+        spans = ((isl, isl + np.asarray(workload.osl, dtype=np.float64)), (start, isl), (isl, isl))
+        known[line] = tuple(visible(first, last, *line) for first, last in spans)
+    seen = known[line]
     per_token = 1.0 / (1.0 + workload.drafts)
     rows = (operator.decode_rows, operator.prefill_rows, operator.prompt_rows)
-    seen = (decoding, prompting, visible(isl, isl, operator.cap, operator.stride))
     pairs = kernel.pair_flops * (1.0 + rate.rows_half / _query_rows(operator, table, workload))
     compute = [n * (kernel.flops + pairs * t) for n, t in zip(rows, seen, strict=True)]
     compute[1] = compute[1] + operator.prefill_rows * kernel.prefix_flops * prefix
@@ -252,15 +255,15 @@ def _cost(kernel: Kernel, table: Table, system: System, workload: Workload) -> C
     if operator.decode_rows:
         # a recurrent state is read once, and written for every draft that may be rejected
         copies = 1.0 + workload.drafts / 2.0
-        memory[0] = memory[0] + per_token * (kernel.cache_bytes * decoding + copies * kernel.state_bytes)
+        memory[0] = memory[0] + per_token * (kernel.cache_bytes * seen[0] + copies * kernel.state_bytes)
     return Cost(
         kernel=kernel,
         rates=rate,
         compute_0=kernel.flops * rate.rows_half / kernel.fill / rate.compute_rate,
-        compute=_triple([item / rate.compute_rate for item in compute]),
+        compute=tuple([item / rate.compute_rate for item in compute]),
         # a gather reads the rows it needs, counted in its row bytes, never the table
         memory_0=kernel.weight_bytes / rate.memory_rate * (operator.kind != "gather"),
-        memory=_triple([item / rate.memory_rate for item in memory]),
+        memory=tuple([item / rate.memory_rate for item in memory]),
     )
 
 
@@ -282,16 +285,6 @@ def _query_rows(operator: Operator, table: Table, workload: Workload) -> Array:
 def _part(value: Array | float, rows: NDArray[np.intp]) -> Array | float:
     """Return the rows of an array over layouts; one that all layouts share as it is."""
     return value[rows] if isinstance(value, np.ndarray) and value.ndim == 2 and len(value) > 1 else value
-
-
-def _quadruple(items: list[Array]) -> tuple[Array, Array, Array, Array]:
-    first, second, third, fourth = items
-    return first, second, third, fourth
-
-
-def _triple(items: list[Array]) -> tuple[Array, Array, Array]:
-    first, second, third = items
-    return first, second, third
 
 
 def _traffic(message: Message, system: System) -> Traffic:

@@ -137,9 +137,9 @@ Part = TypeVar("Part", Kernel, Message)
 
 
 def _rows_of(part: Part, rows: NDArray[np.intp]) -> Part:
-    values = (getattr(part, name) for name in part.__slots__)
     make: Any = type(part)
-    made: Part = make(*(value[rows] if isinstance(value, np.ndarray) else value for value in values))
+    values = [getattr(part, name) for name in make.__slots__]
+    made: Part = make(*[value[rows] if isinstance(value, np.ndarray) else value for value in values])
     return made
 
 

@@ -31,7 +31,6 @@ from assay.plan.sweep import Sweep
 from assay.study.question import Caches, Question
 from assay.workload.arrivals import Requests
 from assay.workload.reuse import HitCurve, joint_hit, split_curves
-from assay.workload.traces import read
 
 Floats = NDArray[np.float64]
 
@@ -225,6 +224,8 @@ def curves(trace: str, caches: int, snapshot: int) -> tuple[HitCurve, ...]:
 @lru_cache(maxsize=4)
 def traffic(trace: str) -> Requests:
     """Return the requests of a trace, read once."""
+    from assay.workload.traces import read  # dozens of readers: only where a trace is given
+
     return read(Path(trace)).requests
 
 

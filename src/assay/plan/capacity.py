@@ -17,6 +17,7 @@ from assay import __version__
 from assay.catalogue.load import catalogue
 from assay.engine.models import model
 from assay.errors import AssayError
+from assay.plan.pace import Mean, mean, paced
 from assay.plan.serving import chip_hour, cluster
 from assay.plan.traffic import STREAMED, Traffic, arriving, hourly
 from assay.simulate.confidence import means, over
@@ -52,6 +53,7 @@ class Study:
         seeds: runs of each candidate.
         price: kind of price.
         faults: file of failures, "" = none.
+        calibrated: whether steps run at the calibrated pace, not at that of bare physics.
         facts: folders of the user's own facts.
         notes: what a reader must know of the study.
     """
@@ -66,6 +68,7 @@ class Study:
     seeds: int = 1
     price: str = "list"
     faults: str = ""
+    calibrated: bool = False
     facts: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -92,7 +95,7 @@ class Case:
         study = self.study
         parts = (
             stamp, study.model, asdict(study.traffic), self.stated.json(), study.context, study.cached,
-            asdict(study.limits), study.price, self.seed,
+            asdict(study.limits), study.price, study.calibrated, self.seed,
         )  # fmt: skip
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
@@ -168,10 +171,15 @@ def figured(case: Case) -> dict[str, Any]:
         arrives: Requests | Iterator[Requests]
         if study.traffic.expected > STREAMED:
             arrives, lost, span = hourly(study.traffic, case.seed), 0, study.traffic.length
+            rate = study.traffic.expected / span
+            load = Mean(study.traffic.isl, study.traffic.osl, study.cached, rate)
         else:
             longest = model(study.model, study.facts)[0].architecture.max_context or 0
             arrives, lost = arriving(study.traffic, case.seed, longest)
-            span = arrives.span
+            span, load = arrives.span, mean(arrives, cached=study.cached)
+        pace = None
+        if study.calibrated:
+            serves, pace = paced(serves, load)
         pool = serves.pools[0]
         events = (
             faults(Path(study.faults)).events(pool.replicas, pool.stages, span * 1.5 + _HOUR, case.seed)
@@ -190,6 +198,7 @@ def figured(case: Case) -> dict[str, Any]:
     return {name: said.figures[name] for name in _KEPT} | {
         "usd_per_day": hours * price.usd_per_hour * per_day if price else None,
         "chip_hours_per_day": hours * per_day,
+        "pace": pace.value if pace else None,
         "kwh_per_day": watts * hours * per_day / 1e3 if watts is not None else None,
         "notes": [item for item in (*said.notes, note, _left_out(lost)) if item],
     }

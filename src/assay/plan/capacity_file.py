@@ -22,7 +22,7 @@ from assay.workload.slo import default_slo
 
 FIELDS = (
     "model", "workload", "isl", "osl", "cached", "traffic", "limits", "share", "price", "seeds", "faults",
-    "candidates", "routers", "scaling",
+    "candidates", "routers", "scaling", "calibrated",
 )  # fmt: skip
 _LIMITS = ("ttft", "tpot", "e2e")
 
@@ -63,6 +63,7 @@ def read(path: Path, facts: Sequence[Path] = ()) -> Study:
         share=share,
         seeds=given.count("seeds", 1),
         price=given.text("price", "list", PRICES),
+        calibrated=given.flag("calibrated", default=False),
         faults=_file(given, "faults", path.parent),
         facts=extra,
         notes=notes,

@@ -15,6 +15,7 @@ import numpy as np
 
 from assay.catalogue.load import catalogue
 from assay.errors import AssayError
+from assay.plan.pace import mean, paced
 from assay.plan.serving import chip_hour, cluster
 from assay.simulate.deployment import of_row
 from assay.simulate.outcome import outcome
@@ -44,6 +45,7 @@ class Confirmation:
             simulated.
         goodput_per_s, good_share: requests within the limits, each judged alone; per s and of all.
         holds: whether the means of the run hold the limits that the plan was asked for.
+        pace: of its steps, `value`, `low`, `high`, `basis`, `concurrency`; empty without a calibration.
         notes: what a reader must know; the reason, where it cannot be simulated.
     """
 
@@ -57,12 +59,14 @@ class Confirmation:
     goodput_per_s: float = 0.0
     good_share: float = 0.0
     holds: bool | None = None
+    pace: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {name: getattr(self, name) for name in self.__slots__} | {
             "figures": {name: dict(item) for name, item in self.figures.items()},
+            "pace": dict(self.pace) or None,
             "notes": list(self.notes),
         }
 
@@ -119,9 +123,11 @@ def simulated(
         yields = float(row.drafting["yields"])
         stated = replace(stated, pools=tuple(replace(pool, acceptance=yields) for pool in stated.pools))
     cached = float(row.cache["hit"]) if row.cache else question.cached
-    users = 0 if question.rate is not None else streams(row, question)
-    traffic = offered(question, users or streams(row, question), seed, facts)
+    streams = row.streams(question.osl)
+    users = 0 if question.rate is not None else streams
+    traffic = offered(question, streams, seed, facts)
     serves = cluster(stated, question.model, known, context=float(traffic.isl.mean()), facts=facts)
+    serves, pace = paced(serves, mean(traffic, cached=cached, users=users))
     none = float("inf")
     limits = Limits(question.ttft or none, question.tpot or none)
     run = execute(serves, traffic, users=users, cached=cached, limits=limits)
@@ -145,7 +151,8 @@ def simulated(
         figures=figures,
         goodput_per_s=data["goodput_per_s"],
         good_share=data["good_share"],
-        holds=all(mean <= limit for mean, limit in held if np.isfinite(mean)) and not data["rejected"],
+        holds=all(value <= limit for value, limit in held if np.isfinite(value)) and not data["rejected"],
+        pace=pace.json() if pace else {},
         notes=(*said.notes, *((note,) if note else ())),
     )
 
@@ -164,18 +171,6 @@ def offered(question: Question, users: int, seed: int = 0, facts: Sequence[Path]
     if not question.workload:
         return open_loop(rate, count, question.isl, question.osl, seed=seed)
     return like(question.workload, arrivals(rate, count, seed=seed), seed, facts)
-
-
-def streams(row: Row, question: Question) -> int:
-    """Return the requests in flight over all replicas of a row, at least 1.
-
-    Where prefill is apart, those in prefill and in decode together: requests/s times the time of one.
-    """
-    needed = ("ttft_s", "tpot_s", "output_tokens_per_s_per_chip")
-    if row.deployment.prefill is not None and set(needed) <= set(row.figures):
-        ttft, tpot, each = (float(row.figures[name].value) for name in needed)
-        return max(round(each * row.chips / question.osl * (ttft + tpot * question.osl)), 1)
-    return max(round(row.concurrency * row.deployment.replicas), 1)
 
 
 def beside(row: Row, name: str, found: Mapping[str, float]) -> dict[str, float]:

@@ -106,16 +106,20 @@ def sides(
         thin: drop layouts that others beat; False keeps every one that fits.
     """
     chips = [item.copy.table.degrees.chips for item in (first, last)]
-    steps = prompting(first.step, engine)
     room = limit - np.array([other.min() for other in chips[::-1]])
+    fits = (last.capacity[:, 0] >= 1) & (chips[1] <= room[1])
+    if not np.any(fits):
+        return None
     isl = np.array([[float(first.load.isl[0, 0])]])
+    steps = prompting(first.step, engine)
     # every stage and group has a prompt in hand
     holds = (first.copy.capacity(isl)[:, 0] >= steps.servers[:, 0]) & (chips[0] <= room[0])
-    state = grid_of(last, engine, batches)
-    fits = (last.capacity[:, 0] >= 1) & (chips[1] <= room[1])
     kept = useful(steps, chips[0], holds) if thin else np.flatnonzero(holds)
+    if not len(kept):
+        return None
+    state = grid_of(last, engine, batches)
     near = promising(state, chips[1], fits) if thin else np.flatnonzero(fits)
-    if not len(kept) or not len(near):
+    if not len(near):
         return None
     systems = (first.copy.system, last.copy.system)
     return Sides(

@@ -295,22 +295,34 @@ def pareto(groups: list[Points]) -> tuple[Mapping[str, Any], ...]:
     """Return the front of all candidates of a platform, fastest user first."""
     per_user = np.concatenate([item.value("output_tokens_per_s_per_user") for item in groups])
     per_chip = np.concatenate([item.value("output_tokens_per_s_per_chip") for item in groups])
-    owners = [(item, index) for item in groups for index in range(len(item.layouts))]
     kept = front(per_user, per_chip)
     if len(kept) > MOST_FRONT:
         kept = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_FRONT).round().astype(np.intp))]
-    return tuple(point(*owners[int(k)]) for k in kept)
+    made: dict[int, Mapping[str, Any]] = {}
+    start = 0
+    for item in groups:
+        inside = kept[(kept >= start) & (kept < start + len(item.layouts))]
+        made |= zip(inside.tolist(), plain(item, inside - start), strict=True)
+        start += len(item.layouts)
+    return tuple(made[place] for place in kept.tolist())
 
 
-def point(points: Points, index: int) -> Mapping[str, Any]:
-    """Return one point of a front as plain data."""
-    copy = points.found.copy
-    made = deployment(Choice(points, index, 1, True, 0.0), Question(copy.model.name))
-    return {
-        "concurrency": float(points.concurrency[index]),
-        "chips": int(points.chips[index]),
-        "deployment": made.label(),
-        "serving": made.serving,
-        "weights": copy.weights,
-        "kv": copy.kv,
-    } | {name: points.one(name, index).json() for name in FIGURES if name in points.figures}
+def plain(points: Points, index: NDArray[np.intp]) -> list[dict[str, Any]]:
+    """Return points of a front as plain data."""
+    copy, n = points.found.copy, len(points.layouts)
+    question = Question(copy.model.name)
+    names = [name for name in FIGURES if name in points.figures]
+    figures = zip(*(points.figures[name].rows(index, n) for name in names), strict=True)
+    return [
+        {
+            "concurrency": float(points.concurrency[place]),
+            "chips": int(points.chips[place]),
+            "deployment": made.label(),
+            "serving": made.serving,
+            "weights": copy.weights,
+            "kv": copy.kv,
+        }
+        | dict(zip(names, row, strict=True))
+        for place, row in zip(index.tolist(), figures, strict=True)
+        for made in [deployment(Choice(points, place, 1, True, 0.0), question)]
+    ]

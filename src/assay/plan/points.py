@@ -43,7 +43,6 @@ class Points:
         layouts: their layouts.
         concurrency: requests in flight.
         figures: name in `assay.study.answer.FIGURES` -> Estimate over the points; absent if unknowable.
-        predictions: corrected predictions behind them.
         chips: chips of the replica, or of both pools.
         side: the prefill pools of disaggregated candidates, whose layouts are then those that decode.
         hits: what a prefix cache finds at each point; None where the question states the cached share.
@@ -54,7 +53,6 @@ class Points:
     layouts: tuple[Layout, ...]
     concurrency: Floats
     figures: dict[str, Estimate]
-    predictions: Predictions
     chips: Floats
     side: Pools | None = None
     hits: Hits | None = None
@@ -156,12 +154,13 @@ def _points(
     raw = predictions(values, least, _flat(terms(made)), [""] * len(chosen))
     concurrency = made.state.concurrency[:, 0] * counts
     conditions = conditions_of(found, made, chips, name, side, hits)
-    better = corrected(conditions, raw, calibration(), _known(found, side))
+    # throughput follows from the latencies (see `carried`): its own correction is not asked for
+    better = corrected(conditions, raw, calibration(), _known(found, side), ("tpot", "ttft"))
     per_chip = raw.throughput if offered else carried(better, concurrency / chips, found)
     better = replace(better, throughput=per_chip)
     watts = _power(made, found.copy.system) if side is None else power(made, side)
     table = _figures(found, better, blended(price, side), watts)
-    return Points(found, made, chosen, concurrency, table, better, chips, side, hits)
+    return Points(found, made, chosen, concurrency, table, chips, side, hits)
 
 
 def carried(better: Predictions, users: Floats, found: Sweep) -> Estimate:

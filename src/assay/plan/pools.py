@@ -7,19 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.catalogue.schema import Price, System
-from assay.engine.breakdown import Breakdown, breakdown
+from assay.catalogue.schema import Price
+from assay.engine.breakdown import breakdown
 from assay.engine.points import Outcome
+from assay.engine.power import both_watts, pool_watts
 from assay.engine.replica import Replica
 from assay.engine.split import alone
 from assay.engine.steady import Steady
-from assay.engine.step import Batch, Step
-from assay.errors import NoEvidence
-from assay.estimate import BASES, Estimate
+from assay.engine.step import Batch
+from assay.estimate import Estimate
 from assay.llm.layout import Layout
 from assay.plan.disaggregate import Pairs, Sides
 from assay.study.conditions import Pool
-from assay.timing.energy import board_watts
 
 Floats = NDArray[np.float64]
 Places = tuple[NDArray[np.intp], ...]
@@ -85,7 +84,7 @@ def outcome(both: Sides, found: Pairs, places: Places) -> Outcome:
     """Return the states of the pairs at `places`, (M, 1), per decode replica, with their breakdowns."""
     columns = both.rows[1][places[1]]
     step = both.last.step.take(columns)
-    prompt = both.first.step.take(both.rows[0][places[0]])
+    prompt = breakdown(both.first.step, alone(both.first.step)).take(both.rows[0][places[0]])
 
     def column(values: Floats) -> Floats:
         return np.array(values[places], dtype=np.float64)[:, None]
@@ -106,41 +105,17 @@ def outcome(both: Sides, found: Pairs, places: Places) -> Outcome:
     local = np.ceil(np.maximum(batch, 1.0) / (degrees.dp * degrees.pp)[:, None] - 1e-9)
     decode = Batch(local, np.maximum(batch / degrees.pp[:, None], 1.0))
     capacity = both.last.capacity[columns]
-    return Outcome(
-        state, state.ttft, step, capacity, breakdown(step, decode), breakdown(prompt, alone(prompt))
-    )
+    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), prompt)
 
 
 def power(made: Outcome, side: Pools) -> Estimate | None:
     """Return the mean board power of a chip of both pools, W, or None if it is unpublished."""
-    decoding = np.maximum(made.state.decode_step, 1e-12)[:, 0]
-    prompting = np.maximum(made.prompt.seconds, 1e-12)[:, 0] / np.minimum(side.load, 1.0)
-    try:
-        first = _watts(made.prompt, prompting, side.copy.system, made.step)
-        last = _watts(made.decode, decoding, made.step.system, made.step)
-    except NoEvidence:
-        return None
-    value, low, high, floor = (
-        side.share * np.asarray(getattr(first, name)) + (1.0 - side.share) * np.asarray(getattr(last, name))
-        for name in ("value", "low", "high", "floor")
-    )
-    return Estimate(value, low, high, floor, max(first.basis, last.basis, key=BASES.index))
-
-
-def _watts(spent: Breakdown, each: Floats, system: System, step: Step) -> Estimate:
-    """Return the board power of a chip that does the work of `spent` once every `each` seconds, W."""
-    peaks = {cost.rates.compute_format for cost in step.costs}
-    known = [system.chip.peak_flops[name] for name in peaks if system.chip.peak_flops.get(name)]
-    rate = max(known or system.chip.peak_flops.values())
-    busy = [
-        np.minimum(work[:, 0] / each / scale, 1.0) if scale else np.zeros_like(each)
-        for work, scale in (
-            (spent.flops, rate),
-            (spent.moved, system.chip.memory_bandwidth),
-            (spent.sent, system.link_bandwidth),
-        )
-    ]
-    return board_watts(system.chip, *busy)
+    decoding = np.maximum(made.state.decode_step, 1e-12)
+    prompting = np.maximum(made.prompt.seconds, 1e-12) / np.minimum(side.load, 1.0)[:, None]
+    first = pool_watts(made.prompt, prompting, made.step, side.copy.system)
+    last = pool_watts(made.decode, decoding, made.step, made.step.system)
+    found = both_watts(first, last, side.share[:, None])
+    return None if found is None else found.apply(lambda number: number[:, 0])
 
 
 def blended(price: Price | None, side: Pools | None) -> tuple[Floats, Floats, Floats] | None:

@@ -18,7 +18,7 @@ from assay.catalogue.schema import System
 from assay.engine.models import model
 from assay.engine.overheads import engine
 from assay.engine.points import Load, Outcome, best_layout, evaluate, figures
-from assay.engine.power import pool_watts, replica_watts
+from assay.engine.power import both_watts, pool_watts, replica_watts
 from assay.engine.replica import Model, Replica, default_kv, replica
 from assay.engine.residual import corrected
 from assay.engine.speculation import Speculation, draft_counts, speculation
@@ -70,6 +70,15 @@ def predict(conditions: Conditions, *, residual: bool = True) -> Predictions:
                 columns.reason[int(i)] = columns.reason[int(i)] or reason(error)
     raw = predictions(columns.value, columns.floor, columns.terms, columns.reason)
     return corrected(conditions, raw, calibration()) if residual else raw
+
+
+def bare(prepared: Model, system: System, setting: Setting, points: Conditions) -> Predictions:
+    """Return bare physics at points of one setting, for a model and a system as they are.
+
+    Raises:
+        AssayError: the setting cannot be answered at all.
+    """
+    return predictions(*_tuned(prepared, system, setting, points))
 
 
 def predictions(
@@ -281,16 +290,10 @@ def _pools_watts(prefill: Outcome, decode: Outcome, system: System, setting: Set
         return None
     pool, degrees = setting.prefill, prefill.step.table.degrees
     each = (degrees.dp * degrees.pp)[:, None] * pool.replicas / np.maximum(decode.state.throughput, 1e-12)
-    first = pool_watts(prefill.prompt, each, prefill, system)
-    last = pool_watts(decode.decode, decode.state.decode_step, decode, system)
-    if first is None or last is None:
-        return None
-    share = pool.chips / setting.chips
-    value, low, high, floor = (
-        share * np.asarray(getattr(first, name))[0] + (1.0 - share) * np.asarray(getattr(last, name))[0]
-        for name in ("value", "low", "high", "floor")
-    )
-    return Estimate(value, low, high, floor, last.basis)
+    first = pool_watts(prefill.prompt, each, prefill.step, system)
+    last = pool_watts(decode.decode, decode.state.decode_step, decode.step, system)
+    found = both_watts(first, last, pool.chips / setting.chips)
+    return None if found is None else found.apply(lambda number: number[0])
 
 
 def _joules(board: Estimate | None, rate: Floats, fastest: Floats) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from assay.plan.confirm import Confirmation
 from assay.report.figures import number
 from assay.report.panels import grid
+from assay.report.simulate import spoken
 from assay.units import show
 
 _TITLES = {"ttft_s": "TTFT", "tpot_s": "TPOT"}
@@ -24,6 +25,8 @@ def confirm_page(found: Sequence[Confirmation]) -> Iterator[RenderableType]:
         if item.figures:
             yield Text(f"  {verdict(item)}", style="green" if item.holds else "red")
             yield _table(item)
+        if item.pace:
+            yield Text(f"  {spoken(item.pace)}", style="dim")
         for note in item.notes:
             yield Text(f"  note: {note}", style="yellow")
 

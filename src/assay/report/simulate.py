@@ -38,7 +38,7 @@ def simulate_page(data: Mapping[str, Any], headline: str) -> Iterator[Renderable
     """Yield the parts of the page.
 
     Args:
-        data: `Outcome.json()`, with `saturation` where it was searched for.
+        data: `Outcome.json()` with `pace`, and with `saturation` where it was searched for.
         headline: what was simulated, in words.
     """
     yield Text(headline, style="bold")
@@ -125,7 +125,9 @@ def service(data: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is only known where it was asked for: carbon, KV tiers."""
+    """Yield what is only known where it was asked for: the calibrated pace, carbon, KV tiers."""
+    if data.get("pace") is not None:
+        yield "pace", spoken(data["pace"])
     if data["kg_co2_per_request"] is not None:
         yield (
             "carbon",
@@ -138,6 +140,14 @@ def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"peak {tier['peak']:.0%} of {number(tier['tokens'])} tokens, "
             f"{tier['hit_rate']:.1%} of input tokens hit, {number(tier['moved_tokens'])} tokens moved",
         )
+
+
+def spoken(pace: Mapping[str, Any]) -> str:
+    """Return the pace of steps in words."""
+    return (
+        f"steps x{pace['value']:.2f} of bare physics, 80 % interval {pace['low']:.2f}-{pace['high']:.2f}, "
+        f"{pace['basis']}"
+    )
 
 
 def timeline(samples: Mapping[str, Sequence[float]]) -> Iterator[RenderableType]:

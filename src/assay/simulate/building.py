@@ -91,12 +91,14 @@ def build(
         "seen": np.full(known, -1),
         "owner": np.zeros(known, dtype=np.int64),
     }
-    return s.State(**fields, **_empty(slots))
+    return s.State(**fields, **_empty(slots, cluster.scaling))
 
 
-def _empty(slots: int) -> dict[str, Any]:
-    """Return room for so many requests in flight, and what is still empty."""
+def _empty(slots: int, scaling: Scaling | None) -> dict[str, Any]:
+    """Return room for so many requests in flight and the decisions of a window, and what is still empty."""
+    decisions = 1 if scaling is None else int(scaling.window / scaling.every) + 1
     return {
+        "wanted": np.zeros(decisions, dtype=np.int64),
         "flight": forms.rows(s.FlightRow, slots),
         "coming": forms.rows(s.ComingRow, 0),
         "log": forms.rows(s.LogRow, 4 * slots),
@@ -167,16 +169,16 @@ def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> 
     flat: list[Floats] = []
     first = tree = 0
     for row, pool, item in zip(made, cluster.pools, tables, strict=True):
-        policy, engine, stages = pool.policy, pool.copy.engine, pool.stages
+        policy, engine, slower = pool.policy, pool.copy.engine, pool.stages * pool.pace
         ranks = int(pool.copy.table.degrees.dp[0])
         room = float(pool.capacity or np.floor(item.room))
         blocks = int(room // block_tokens) + 1 if block_tokens else 1
         leaves = 1 << (pool.units - 1).bit_length()
         for name, array in (("base", item.base), ("joint", item.joint), ("prompt", item.prompt)):
             row[name] = sum(part.size for part in flat)
-            flat.append(array)
+            flat.append(array * pool.pace)
         row["experts"] = sum(part.size for part in flat) if item.experts.size else -1
-        flat.append(item.experts)
+        flat.append(item.experts * pool.pace)
         row["role"], row["first"], row["units"] = ROLES.index(pool.role), first, pool.units
         row["mixes"], row["budget"], row["ranks"] = policy.mixes, policy.budget, ranks
         row["sequences"], row["width"] = policy.sequences * ranks, 1 + pool.drafts
@@ -189,7 +191,7 @@ def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> 
         row["room"], row["charge"] = room, np.ceil(item.charge) + policy.block_tokens - 1
         row["reserve"] = policy.reserve * (pool.role != "prefill")
         row["watermark"] = np.floor(policy.watermark * room)
-        row["host"], row["host_sequence"] = engine.host * stages, engine.host_sequence * stages
+        row["host"], row["host_sequence"] = engine.host * slower, engine.host_sequence * slower
         row["link_latency"], row["link_token"] = cluster.transfer
         first, tree = first + pool.units, tree + 2 * leaves
     return made, np.concatenate(flat)

@@ -30,6 +30,7 @@ class Pool:
         capacity: tokens of cache of one unit instead of what the memory holds; 0 = the memory.
         tiers: where blocks that leave the cache are kept, nearest first.
         swap: whether a preempted request's cache goes to the first tier instead of being computed again.
+        pace: factor on the times of its steps; 1 = bare physics.
     """
 
     copy: Replica
@@ -42,13 +43,16 @@ class Pool:
     capacity: int = 0
     tiers: tuple[Tier, ...] = ()
     swap: bool = False
+    pace: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check that there is a tier to swap to.
+        """Check that there is a tier to swap to, and that steps take time.
 
         Raises:
-            BadInput: there is none.
+            BadInput: there is none, or a pace that is not positive.
         """
+        if not 0.0 < self.pace < float("inf"):
+            raise BadInput("A pace multiplies step times; it must be positive.", "1 is bare physics.")
         if self.swap and not self.tiers:
             raise BadInput(
                 "Preempted requests cannot be swapped out: there is no KV tier.", "Give a host tier."
@@ -79,6 +83,7 @@ class Scaling:
         target: requests in flight that one unit shall have.
         least, greatest: units at least and at most.
         cold_start: s until a started unit serves.
+        window: units stop only if no decision within so many s wanted them.
     """
 
     every: float
@@ -86,6 +91,7 @@ class Scaling:
     least: int
     greatest: int
     cold_start: float
+    window: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

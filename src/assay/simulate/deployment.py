@@ -36,7 +36,7 @@ WHOLE = (
     "name", "pools", "router", "most_waiting", "prefix_cache", "scaling", "ttft_limit", "over_limit",
 )  # fmt: skip
 PREEMPT = ("recompute", "swap")
-SCALING = ("min", "max", "target", "cold_start", "every")
+SCALING = ("min", "max", "target", "cold_start", "every", "window")
 #: Fields of the deployment of a plan's row; one with another is not simulated as if it lacked it.
 ROW = (
     "system", "system_name", "layout", "weights", "kv", "replicas", "engine", "prefill", "prefill_system",
@@ -238,7 +238,14 @@ def of_row(data: Any, where: str, **default: Any) -> Stated:
     return Stated((first, last))
 
 
-def scaling_of(least: int, greatest: int, target: float, cold_start: float, every: float = 0.0) -> Scaling:
+def scaling_of(
+    least: int,
+    greatest: int,
+    target: float,
+    cold_start: float,
+    every: float = 0.0,
+    window: float | None = None,
+) -> Scaling:
     """Return autoscaling.
 
     Args:
@@ -246,14 +253,16 @@ def scaling_of(least: int, greatest: int, target: float, cold_start: float, ever
         target: requests in flight that one replica shall have.
         cold_start: s until a started replica serves.
         every: s between decisions; 0 = as Kubernetes does.
+        window: s in which no decision may have wanted a replica that stops; None = as Kubernetes does.
 
     Raises:
         BadInput: fewer at most than at least.
     """
     if greatest < least:
         raise BadInput(f"At most {greatest} replicas are fewer than at least {least}.", "Swap them.")
-    usual = float(table()["scaling"]["every"]["value"])
-    return Scaling(every or usual, target, least, greatest, cold_start)
+    usual = {name: float(entry["value"]) for name, entry in table()["scaling"].items()}
+    held = usual["window"] if window is None else window
+    return Scaling(every or usual["every"], target, least, greatest, cold_start, held)
 
 
 def _pool(data: Any, where: str, own: Mapping[str, Any], default: Mapping[str, Any]) -> StatedPool:
@@ -301,6 +310,7 @@ def of_scaling(data: Any, where: str) -> Scaling:
             given.quantity("target", "count"),
             given.quantity("cold_start", "time"),
             given.quantity("every", "time"),
+            given.quantity("window", "time", zero=True) if "window" in given else None,
         )
     except BadInput as error:
         raise BadInput(

@@ -141,7 +141,11 @@ def lose(state: State, number: int, slot: int, now: float) -> None:
 
 
 def tick(state: State, now: float) -> None:
-    """Autoscale the first pool: as many units as its load needs, the new ones after their cold start."""
+    """Autoscale the first pool: as many units as its load needs, the new ones after their cold start.
+
+    Units stop only down to the most that any decision within the window wanted, those that still start first,
+    the others when their requests have ended.
+    """
     setup, totals = state.setup[0], state.totals[0]
     totals.tick_at = now + setup.tick
     size = state.pools[0].units
@@ -151,6 +155,11 @@ def tick(state: State, now: float) -> None:
             ready += 1
     wanted = int((totals.waiting + totals.running) / setup.target) + 1
     wanted = max(setup.least, min(wanted, setup.greatest))
+    kept = wanted
+    for place in range(len(state.wanted) - 1, 0, -1):
+        state.wanted[place] = state.wanted[place - 1]
+        kept = max(kept, state.wanted[place])
+    state.wanted[0] = wanted
     for number in range(size):
         unit = state.units[number]
         if ready < wanted and unit.health == DRAINING:
@@ -163,8 +172,12 @@ def tick(state: State, now: float) -> None:
             schedule(state, number, now + setup.cold_start)
             ready += 1
     for back in range(size):
+        if ready > kept and state.units[size - 1 - back].health == STARTING:
+            stop(state, size - 1 - back, now)
+            ready -= 1
+    for back in range(size):
         unit = state.units[size - 1 - back]
-        if ready > wanted and unit.health == UP:
+        if ready > kept and unit.health == UP:
             unit.health = DRAINING
             offer(state, size - 1 - back, INFINITE)
             ready -= 1

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 Floats = list[float]
 Ints = list[int]
-
 INFINITE = float("inf")
 
 #: What a unit is doing: nothing, decode steps, a step with prompt tokens.
@@ -367,7 +366,7 @@ class FaultRow(NamedTuple):
 
 
 class State(NamedTuple):
-    """All of it: records, then plain arrays (heaps, trees, queues, tables)."""
+    """All of it: records, then plain arrays (heaps, trees, queues, tables, units `wanted` of late)."""
 
     setup: list[Setup]
     totals: list[Totals]
@@ -398,3 +397,4 @@ class State(NamedTuple):
     owner: Ints
     ids: Ints
     gaps: Ints
+    wanted: Ints

@@ -64,6 +64,20 @@ class Row:
     cache: Mapping[str, Any] = field(default_factory=dict)
     drafting: Mapping[str, Any] = field(default_factory=dict)
 
+    def streams(self, osl: float) -> int:
+        """Return the requests in flight over all replicas, at least 1.
+
+        Where prefill is apart, those in prefill and in decode together: requests/s times the time of one.
+
+        Args:
+            osl: output tokens of a request.
+        """
+        needed = ("ttft_s", "tpot_s", "output_tokens_per_s_per_chip")
+        if self.deployment.prefill is not None and set(needed) <= set(self.figures):
+            ttft, tpot, each = (float(self.figures[name].value) for name in needed)
+            return max(round(each * self.chips / osl * (ttft + tpot * osl)), 1)
+        return max(round(self.concurrency * self.deployment.replicas), 1)
+
     def json(self) -> dict[str, Any]:
         """Return the row with the field names of the script contract."""
         row: dict[str, Any] = {

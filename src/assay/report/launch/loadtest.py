@@ -24,18 +24,8 @@ _FIGURES = {
 
 
 def streams(setting: Setting) -> int:
-    """Return the requests in flight over all replicas.
-
-    Where prefill is apart, those in prefill and in decode together: requests/s times the time of one.
-    """
-    row, osl = setting.row, setting.question.osl
-    if setting.disaggregated and {"ttft_s", "tpot_s", "output_tokens_per_s_per_chip"} <= set(row.figures):
-        ttft, tpot, each = (
-            float(row.figures[name].value) for name in ("ttft_s", "tpot_s", "output_tokens_per_s_per_chip")
-        )
-        return max(round(each * row.chips / osl * (ttft + tpot * osl)), 1)
-    pool = setting.pools[-1]
-    return max(round((pool.concurrency or 1.0) * pool.replicas), 1)
+    """Return the requests in flight over all replicas."""
+    return setting.row.streams(setting.question.osl)
 
 
 def requests(setting: Setting) -> int:
