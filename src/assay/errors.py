@@ -45,7 +45,8 @@ class UnknownName(AssayError):
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(set(known))
         close = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"`assay list {what}s` shows all."
+        show = "claims" if what == "claim" else f"list {what}s"
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"`assay {show}` shows all."
         super().__init__(f"No {what} {name!r}.", hint)
         self.name = name
         self.close = close

@@ -49,6 +49,13 @@ MISTAKES = {
     "plan kimi-k2 --csv --json": "standard output",
     "plan kimi-k2 --csv /nosuch/folder/x.csv": "Cannot use '/nosuch/folder/x.csv'",
     "estimate kimi-k2 --layout tp8": "--on requires an argument",
+    "plan kimi-k2 --tpot 30": "Write 30ms, or 30s.",
+    "plan kimi-k2 --speculation mtp --acceptance 1.8": "a chance above 1",
+    "plan kimi-k2 --serving aggregated --prefill-on h200": "Leave one of them out.",
+    "plan kimi-k2 --engine vllm --emit trtllm": "Write --engine trtllm, or --emit vllm.",
+    "plan kimi-k2 --confirm x": "Nothing takes ['x']",
+    "claims nosuch": "`assay claims` shows all.",
+    "validate /nosuch.csv": "Cannot read '/nosuch.csv': No such file or directory.",
     "model nosuch": "No model 'nosuch'",
     "model kimi-k9": "Did you mean kimi-k",
     "model /nosuch/config.json": "/nosuch/config.json",
@@ -58,11 +65,27 @@ MISTAKES = {
     "list": "requires an argument",
 }
 
+#: Mistakes that only the model and the system show.
+LAYOUTS = {
+    "estimate kimi-k2 --on h200": "Give --layout: tp8",
+    "estimate llama-3.3-70b --on h100 --layout tp3": "cannot divide 64 attention heads by 3",
+    "estimate kimi-k2 --on h200 --layout tp8 --prefill-on b200": "no prefill pool",
+    "estimate llama-3.3-70b --on groqrack --layout tp4": "Leave --layout out.",
+}
+
 
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize(("line", "part"), MISTAKES.items(), ids=MISTAKES)
 def test_a_mistake_is_one_sentence_and_two(line: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["" if word == "''" else word for word in line.split()]
+    refused(["" if word == "''" else word for word in line.split()], part, capsys)
+
+
+@pytest.mark.parametrize(("line", "part"), LAYOUTS.items(), ids=LAYOUTS)
+def test_a_layout_that_cannot_be_is_refused(line: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(line.split(), part, capsys)
+
+
+def refused(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words) == 2
     out, err = capsys.readouterr()
     assert out == ""

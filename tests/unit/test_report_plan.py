@@ -104,9 +104,9 @@ def test_nothing_meets_the_slo(kimi: Answer) -> None:
 def test_nothing_fits(kimi: Answer) -> None:
     none = replace(kimi, rows=(), fronts={})
     text = page(none)
-    assert "Nothing fits." in text
+    assert "No platform answers." in text
     assert "837 GB too much" in text
-    assert shortfall(none).startswith("kimi-k2 fits none of the 2 platforms asked for. rtx-4090: 1,029 GB")
+    assert shortfall(none).startswith("None of the 2 platforms can serve kimi-k2. rtx-4090: 1,029 GB")
 
 
 @pytest.mark.parametrize(

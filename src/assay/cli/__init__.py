@@ -100,7 +100,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         error.verbose = False
         verb = next((word for word in arguments if word in VERBS), "")
-        sentence = " ".join(str(error).split())
+        sentence = " ".join(str(error).split()).replace("Unused Tokens:", "Nothing takes")
         stop = "" if sentence.endswith((".", "?", "!")) else "."
         return _say(f"{sentence}{stop} `assay {verb + ' ' if verb else ''}--help` shows the flags.", 2)
 

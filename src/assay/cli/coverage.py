@@ -64,7 +64,7 @@ def coverage(  # noqa: PLR0913 - one argument a flag
 
 
 def _overview(on: Names, facts: Facts, *, everything: bool, json: bool) -> int:
-    from assay.claims.coverage import cells
+    from assay.claims.coverage import MEASURED, RUNS, cells
 
     known = catalogue(facts)
     rows = known.table("measurements/coverage")["rows"]
@@ -74,6 +74,9 @@ def _overview(on: Names, facts: Facts, *, everything: bool, json: bool) -> int:
         name for name in known.systems() if everything or name in seen[1]
     ]
     found = cells(models, systems, known)
+    if on and not everything:
+        there = {cell.model for cell in found if cell.state in (MEASURED, RUNS)}
+        found = tuple(cell for cell in found if cell.model in there)
     if json:
         from assay.report.export import write_json
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from assay.report.launch.files import Files
     from assay.study.answer import Answer
 
+#: Targets that are engines themselves.
+ENGINES = ("vllm", "sglang", "trtllm")
 _USUAL = Lengths()
 _EXPERTS = Experts()
 
@@ -77,7 +79,7 @@ def emit(  # noqa: PLR0913 - one argument a flag
         concurrency=concurrency,
         weights=weights,
         kv=kv,
-        engine=engine or (target if target in ("vllm", "sglang", "trtllm") else None),
+        engine=engine or (target if target in ENGINES else None),
         price=price,
         prefill_platform=prefill_on,
         speculation=speculation,
@@ -102,15 +104,21 @@ def known_target(target: str) -> None:
         raise BadInput(f"No target {target!r}.", f"Choose one of {', '.join(TARGETS)}.")
 
 
-def check_emit(target: str | None, *, json: bool, csv: str | None) -> None:
+def check_emit(target: str | None, engine: str | None = None, *, json: bool, csv: str | None) -> None:
     """Refuse what `--emit` of plan and estimate cannot do, before anything is computed.
 
     Raises:
-        BadInput: no such target, or another format that wants standard output for itself.
+        BadInput: no such target, another engine than the one predicted, or another format that wants
+            standard output for itself.
     """
     if not target:
         return
     known_target(target)
+    if engine and target in ENGINES and engine != target:
+        raise BadInput(
+            f"--emit {target} starts another engine than --engine {engine} predicts.",
+            f"Write --engine {target}, or --emit {engine}.",
+        )
     if json or csv == "-":
         other = "--json" if json else "--csv"
         raise BadInput(

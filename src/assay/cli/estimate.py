@@ -66,7 +66,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         csv: write the row as CSV, into a file or, without one, to standard output.
         emit: also write what runs it, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
     """
-    check_emit(emit, json=json, csv=csv)
+    check_emit(emit, engine, json=json, csv=csv)
     question = ask(
         model,
         lengths,

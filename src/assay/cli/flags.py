@@ -50,8 +50,13 @@ def _count(text: str, flag: str) -> int:
 
 
 def _limit(text: str, flag: str) -> float:
-    """Return a limit, s; `none` lifts it and is infinite."""
-    return float("inf") if text.lower() in _NO_LIMIT else parse_quantity(text, "time", what=flag)
+    """Return a limit, s; `none` lifts it and is infinite. A bare `--tpot 30` hardly means seconds."""
+    if text.lower() in _NO_LIMIT:
+        return float("inf")
+    value = parse_quantity(text, "time", what=flag)
+    if flag == "--tpot" and value >= 1 and text.strip()[-1:].isdigit():
+        raise BadInput(f"--tpot = {text!r} would be {text} s a token.", f"Write {text}ms, or {text}s.")
+    return value
 
 
 def _time(text: str, flag: str) -> float:
@@ -96,7 +101,10 @@ def _chances(_: Any, given: Sequence[Token]) -> tuple[float, ...]:
     """Return probabilities by position from `0.85,0.7`."""
     flag = given[0].keyword or "--acceptance"
     parts = given[0].value.split(",")
-    return tuple(parse_quantity(part, "fraction", what=flag, zero=True) for part in parts)
+    chances = tuple(parse_quantity(part, "fraction", what=flag, zero=True) for part in parts)
+    if max(chances) > 1:
+        raise BadInput(f"{flag} = {given[0].value!r} has a chance above 1.", "Write for example 0.85,0.7.")
+    return chances
 
 
 def _counts(_: Any, given: Sequence[Token]) -> tuple[int, ...]:
@@ -268,7 +276,16 @@ class Ways:
     acceptance: Chances = ()
 
     def given(self) -> dict[str, Any]:
-        """Return the fields of the question."""
+        """Return the fields of the question.
+
+        Raises:
+            BadInput: a system for a prefill pool that there will not be.
+        """
+        if self.prefill_on and self.serving == "aggregated":
+            raise BadInput(
+                f"--prefill-on {self.prefill_on} needs a prefill pool, and --serving aggregated has none.",
+                "Leave one of them out.",
+            )
         return {
             "serving": self.serving,
             "prefill_platform": self.prefill_on,

@@ -93,7 +93,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         emit: also write what runs the best row, for vllm, sglang, trtllm, dynamo, lws, kserve, llm-d.
         confirm: run so many of the best rows through the simulator at their load; 1 without a number.
     """
-    check_emit(emit, json=json, csv=csv)
+    check_emit(emit, stack.engine, json=json, csv=csv)
     question = ask(
         model,
         lengths,

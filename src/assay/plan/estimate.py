@@ -74,6 +74,7 @@ def estimate(
     users = question.concurrency or (None if question.rate is not None else 1)
     asked = replace(question, platforms=(place.id,), concurrency=users)
     table: tuple[Mapping[str, Any], ...] = ()
+    _agree(question, place, layout)
     if place.chip.kind == "dataflow":
         row = dataflow.ask(asked, prepared, place, known).rows[0]
     else:
@@ -92,12 +93,38 @@ def estimate(
     )
 
 
+def _agree(question: Question, place: System, layout: str) -> None:
+    """Refuse a layout and a prefill system that would not be used.
+
+    Raises:
+        BadInput: no layout where one is needed, one where a compiler places the model, or a prefill system
+            without a prefill pool.
+    """
+    automatic = layout == "auto"
+    if place.chip.kind == "dataflow":
+        if not automatic:
+            raise BadInput(
+                f"{place.name} places a model over its chips itself, not as {layout!r}.",
+                "Leave --layout out.",
+            )
+    elif automatic:
+        raise BadInput(
+            f"No layout says how {place.name} is used.",
+            "Give --layout: tp8, tep8, dep16, tp8pp2, or 4xtp4+1xdep32; `assay plan` finds the best.",
+        )
+    elif question.prefill_platform and "+" not in layout:
+        raise BadInput(
+            f"Layout {layout!r} has no prefill pool to run on {question.prefill_platform}.",
+            "Give --layout 1xtp4+1xtp8: prefill replicas, then decode replicas.",
+        )
+
+
 def legal(text: str, prepared: Model, system: System) -> Layout:
     """Read a layout and check that model and system allow it.
 
     Raises:
         BadInput: more chips than the system has, TP beyond a scale-up domain, EP without experts, more
-            stages than layers, more TP ranks than heads.
+            stages than layers, TP ranks that do not divide the heads.
     """
     layout = Layout.parse(text)
     bounds = shape(prepared.architecture)
@@ -116,7 +143,10 @@ def legal(text: str, prepared: Model, system: System) -> Layout:
             f"spreads {bounds.experts} experts over {layout.ep} chips",
         ),
         (layout.pp > bounds.layers, f"has {layout.pp} stages for {bounds.layers} layers"),
-        (layout.tp > bounds.heads, f"has {layout.tp} TP ranks for {bounds.heads} heads"),
+        (
+            bool(bounds.heads % layout.tp),
+            f"cannot divide {bounds.heads} attention heads by {layout.tp} TP ranks",
+        ),
     )
     for wrong, text_wrong in problems:
         if wrong:

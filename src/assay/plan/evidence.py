@@ -57,7 +57,7 @@ def _told(point: Mapping[str, Any]) -> dict[str, Any]:
         f"{point['model']} {point['weights']} on {point['chips']} chips of {point['system']}",
         str(point["deployment"] or ""),
         f"{point['isl']:.0f} in, {point['osl']:.0f} out" if point["isl"] and point["osl"] else "",
-        f"{point['concurrency']:.0f} in flight" if point["concurrency"] else "",
+        _load(point),
     ]
     return {
         "distance": point["distance"],
@@ -65,6 +65,12 @@ def _told(point: Mapping[str, Any]) -> dict[str, Any]:
         "conditions": ", ".join(filter(None, conditions)),
         "source": point["source"],
     }
+
+
+def _load(point: Mapping[str, Any]) -> str:
+    if point["concurrency"]:
+        return f"{point['concurrency']:.0f} in flight"
+    return f"{point['load']} load, requests in flight not published"
 
 
 def _time(seconds: float) -> str:

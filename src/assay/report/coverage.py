@@ -33,9 +33,13 @@ def overview(found: Sequence[Cell], width: int) -> Iterator[RenderableType]:
         mine = [cell for cell in found if cell.model == model]
         counts = "".join(f" {sum(cell.state == state for cell in mine):>9}" for state in STATES)
         first = sorted((cell for cell in mine if cell.points), key=lambda cell: -cell.points)[:_MOST]
-        names = ", ".join(f"{cell.system} {cell.points}" for cell in first)
-        line = f"{model:<{size}} {sum(cell.points for cell in mine):>7}{counts}  {names}"
-        yield Text(line[:width], no_wrap=True)
+        line = f"{model:<{size}} {sum(cell.points for cell in mine):>7}{counts} "
+        for cell in first:
+            name = f" {cell.system} {cell.points}"
+            if len(line) + len(name) > width:
+                break
+            line += name
+        yield Text(line, no_wrap=True)
     total = {state: sum(cell.state == state for cell in found) for state in STATES}
     points = sum(cell.points for cell in found)
     yield Text(

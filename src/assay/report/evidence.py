@@ -20,10 +20,11 @@ def evidence_page(answer: Answer) -> Iterator[RenderableType]:
     """Yield the nearest measured points of each row, nearest first."""
     yield Text("\nNearest measured points", style="bold")
     for row in answer.rows:
-        yield Text.assemble(panels.place(row))
+        yield Text(panels.places(row))
         if not row.evidence:
             yield Text("  none within reach", style="dim")
         for point in row.evidence:
-            yield Text(f"  {point['distance']:.2f}  {point['value']}  ({point['conditions']})")
-            yield Text(f"        {point['source']}", style="dim")
+            yield Text(f"  {point['distance']:.2f}  {point['value']}")
+            yield Text(f"      {point['conditions']}")
+            yield Text(f"      {point['source']}", style="dim")
     yield Text(_SCALE, style="dim")

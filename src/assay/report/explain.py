@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import nan
 from typing import Any
 
 from rich.console import RenderableType
@@ -12,10 +13,12 @@ from assay.report import panels
 from assay.report.caches import cache_panel
 from assay.report.drafting import drafting_panel
 from assay.report.figures import number
-from assay.study.answer import Answer
+from assay.study.answer import Answer, Row
 from assay.units import show
 
 _MOST = 14
+#: TPOT this much off the decode step is explained.
+_SAME = 0.02
 _PHASES = {"decode": "One decode step", "prefill": "Prefill of one prompt"}
 
 
@@ -23,7 +26,7 @@ def estimate_page(answer: Answer) -> Iterator[RenderableType]:
     """Yield the parts of the page of an answer with one row."""
     yield from panels.headline(answer)
     row = answer.rows[0]
-    yield Text(f"\n{panels.place(row)}", style="bold", no_wrap=True, overflow="ellipsis")
+    yield Text(f"\n{panels.places(row)}", style="bold")
     yield panels.figures_table(row)
     yield Text()
     yield from panels.limits(row)
@@ -31,6 +34,7 @@ def estimate_page(answer: Answer) -> Iterator[RenderableType]:
     yield from cache_panel(row)
     yield from drafting_panel(row)
     yield from steps(answer.explain)
+    yield from beyond(row, answer.explain)
     yield Text()
     yield from panels.notes(row, most=5)
     yield panels.evidence(row)
@@ -42,6 +46,19 @@ def steps(operators: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
     """Yield the steps of an answer, a phase at a time."""
     for phase in dict.fromkeys(str(item.get("phase", "decode")) for item in operators):
         yield from _step(phase, [item for item in operators if item.get("phase", "decode") == phase])
+
+
+def beyond(row: Row, operators: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
+    """Yield why TPOT is not the time of the decode step above, where a step yields one token."""
+    step = sum(float(item["seconds"]) for item in operators if item.get("phase") == "decode")
+    tpot = float(row.figures["tpot_s"].value) if "tpot_s" in row.figures else nan
+    if not step or row.deployment.speculation or not abs(tpot / step - 1) > _SAME:
+        return
+    prompts = "steps that carry prompts take longer, and " if row.deployment.prefill is None else ""
+    yield Text(
+        f"\nTPOT, {show(tpot, 's')}, is {number(tpot / step, 2)} times this decode step: {prompts}"
+        "measurements correct the sum of the operators.",
+    )
 
 
 def _step(phase: str, operators: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:

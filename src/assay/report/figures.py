@@ -55,9 +55,20 @@ def tokens(value: float) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 2) -> str:
-    """Return the 80 % interval of a scalar estimate, `0.31–0.6`; "" where it is not known."""
+    """Return the 80 % interval of a scalar estimate, `0.31–0.6`; "" where it is not known.
+
+    A figure that the question itself fixes (throughput at a stated rate) has none: `as asked`.
+    """
     low, high = float(estimate.low), float(estimate.high)
-    return "" if isnan(low) or isnan(high) else f"{number(low, digits)}–{number(high, digits)}"
+    if isnan(low) or isnan(high):
+        return ""
+    return "as asked" if stated(estimate) else f"{number(low, digits)}–{number(high, digits)}"
+
+
+def stated(estimate: Estimate) -> bool:
+    """Tell whether the question fixes a figure, so that its interval has no width."""
+    low, high = float(estimate.low), float(estimate.high)
+    return low == high == float(estimate.value) and isfinite(low)
 
 
 def badge(basis: str) -> str:

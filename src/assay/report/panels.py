@@ -11,7 +11,7 @@ from rich.text import Text
 
 from assay.errors import UnknownName
 from assay.estimate import Estimate
-from assay.report.figures import badge, count, interval, number, tokens
+from assay.report.figures import badge, count, interval, number, stated, tokens
 from assay.report.terms import OBJECTIVES, PRICES, TERMS
 from assay.study.answer import FIGURES, Answer, Row
 from assay.study.question import Question
@@ -23,6 +23,8 @@ FOOTNOTE = (
     "hold 80 %. Evidence ● measured ◕ calibrated on this model ◑ on this chip ◔ datasheet ○ assumed"
 )
 _BLOCKS = "█▓▒░+-="
+#: Columns of a page.
+WIDTH = 100
 
 
 def figure(name: str, value: float, digits: int = 3) -> str:
@@ -66,6 +68,7 @@ def _demands(question: Question) -> Iterator[str]:
         yield f"concurrency {question.concurrency:,}"
     if question.chips is not None:
         yield f"at most {question.chips:,} chips a replica"
+    yield from _caps(question)
     if question.engine:
         yield question.engine
 
@@ -89,8 +92,10 @@ def shortfall(answer: Answer) -> str:
     """Return why nothing answers the question, what is closest and what is missing."""
     question = answer.question
     if not answer.rows:
-        first = f" {answer.refused[0].platform}: {answer.refused[0].reason}" if answer.refused else ""
-        return f"{question.model} fits none of the {len(answer.refused)} platforms asked for.{first}"
+        first = f"{answer.refused[0].platform}: {answer.refused[0].reason}" if answer.refused else ""
+        if len(answer.refused) == 1:
+            return f"{question.model} on {first}"
+        return f"None of the {len(answer.refused)} platforms can serve {question.model}. {first}".rstrip()
     closest = answer.rows[0]
     missing = []
     for name, limit in (("ttft_s", question.ttft), ("tpot_s", question.tpot)):
@@ -100,7 +105,17 @@ def shortfall(answer: Answer) -> str:
                 f"{TERMS[name].title} {show(value, 's')}, {number(value / limit, 2)} times the limit"
             )
     what = f": {', '.join(missing)}" if missing else ""
-    return f"Nothing meets {_limits(question) or 'what is asked'}. Closest is {place(closest)}{what}."
+    asked = ", ".join(filter(None, (_limits(question), *_caps(question))))
+    return f"Nothing meets {asked or 'what is asked'}. Closest is {place(closest)}{what}."
+
+
+def _caps(question: Question) -> Iterator[str]:
+    if question.power is not None:
+        yield f"at most {show(question.power, 'W')}"
+    if question.budget is not None:
+        yield f"at most {number(question.budget)} USD/h"
+    if question.spare:
+        yield f"{question.spare} spare node{'s' if question.spare > 1 else ''}"
 
 
 def aim(answer: Answer) -> str:
@@ -115,6 +130,22 @@ def aim(answer: Answer) -> str:
 
 def place(row: Row) -> str:
     """Return what runs where: `gb300-nvl72 · 64 chips · DEP64 · weights fp4, KV fp8 · concurrency 2,048`."""
+    return " · ".join(_place(row))
+
+
+def places(row: Row, *more: str, width: int = WIDTH) -> str:
+    """Return `place` and `more` in lines of at most `width` columns that break between parts only."""
+    lines = [""]
+    for part in (*_place(row), *more):
+        line = f"{lines[-1]} · {part}" if lines[-1] else part
+        if lines[-1] and len(line) > width:
+            lines.append(f"  {part}")
+        else:
+            lines[-1] = line
+    return "\n".join(lines)
+
+
+def _place(row: Row) -> list[str]:
     deployment = row.deployment
     parts = [
         deployment.system,
@@ -124,7 +155,7 @@ def place(row: Row) -> str:
         f"concurrency {number(row.concurrency)}",
         deployment.engine,
     ]
-    return " · ".join(filter(None, parts))
+    return [part for part in parts if part]
 
 
 def short(text: str) -> str:
@@ -175,7 +206,7 @@ def figures_table(row: Row) -> Table:
         table.add_row(
             TERMS[name].title,
             Text(figure(name, float(estimate.value)), style="bold"),
-            f"{low} – {high}" if low != "–" else "–",
+            "–" if low == "–" or stated(estimate) else f"{low} – {high}",
             f"{sign} {figure(name, floor, 2)}" if isfinite(floor) else "–",
             badge(estimate.basis),
         )
@@ -185,7 +216,7 @@ def figures_table(row: Row) -> Table:
 def limits(row: Row, most: int = 4) -> Iterator[Text]:
     """Yield what limits a row and what would move it, strongest first."""
     if row.limited_by:
-        yield Text.assemble("Limited by ", (row.limited_by, "bold"))
+        yield Text.assemble("Most time: ", (row.limited_by, "bold"))
     if not row.moves:
         return
     yield Text("What would move output tok/s/chip:", style="dim")

@@ -86,7 +86,8 @@ def service(data: Mapping[str, Any]) -> Iterator[RenderableType]:
         ),
         (
             "output",
-            f"{number(data['output_tokens_per_s'])} tok/s on {data['chips']:,} chips, "
+            f"{number(data['output_tokens_per_s'])} tok/s on {data['chips']:,} "
+            f"chip{'' if data['chips'] == 1 else 's'}, "
             f"{number(data['output_tokens_per_s_per_chip'])} tok/s/chip",
         ),
         (
@@ -132,7 +133,7 @@ def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "carbon",
             f"{show(data['kg_co2_per_request'] * 1e3, 'g')} CO2 a request, "
-            f"{number(data['kg_co2_per_million_output_tokens'])} kg per million output tokens",
+            f"{show(data['kg_co2_per_million_output_tokens'] * 1e3, 'g')} per million output tokens",
         )
     for tier in data["tiers"]:
         yield (

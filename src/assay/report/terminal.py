@@ -21,7 +21,7 @@ from assay.study.answer import Answer, Row
 from assay.study.question import Question
 from assay.units import show
 
-WIDTH = 100
+WIDTH = panels.WIDTH
 _ROWS = 10
 _REFUSED = 9
 _FEW = 3
@@ -65,7 +65,7 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
     yield from panels.headline(answer)
     best = answer.best() or next(iter(answer.rows), None)
     if best is None:
-        yield Text("\nNothing fits.", style="bold")
+        yield Text("\nNo platform answers.", style="bold")
         yield from _refused(answer, width)
         yield panels.provenance(answer)
         return
@@ -73,7 +73,7 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
         yield Text(f"\n{panels.aim(answer)}:", style="dim")
     else:
         yield Text("\nNothing meets these limits. Closest:", style="bold")
-    yield Text.assemble(panels.place(best), f" · {badge(best.basis)}", no_wrap=True, overflow="ellipsis")
+    yield Text(panels.places(best, badge(best.basis), width=width))
     yield panels.three_numbers(best, answer.question.objective)
     if answer.question.caches is not None:
         yield from cache_line(best)

@@ -11,7 +11,7 @@ from rich.text import Text
 from assay.report import panels
 from assay.report.caches import cache_panel
 from assay.report.drafting import drafting_panel
-from assay.report.explain import steps
+from assay.report.explain import beyond, steps
 from assay.report.figures import number
 from assay.study.answer import Answer
 
@@ -27,7 +27,7 @@ def why_page(answer: Answer, why: Mapping[str, Any]) -> Iterator[RenderableType]
     """
     yield from panels.headline(answer)
     row = answer.best() or answer.rows[0]
-    yield Text(f"\n{panels.place(row)}", style="bold", no_wrap=True, overflow="ellipsis")
+    yield Text(f"\n{panels.places(row)}", style="bold")
     yield panels.figures_table(row)
     yield from cache_panel(row)
     yield from drafting_panel(row)
@@ -36,6 +36,7 @@ def why_page(answer: Answer, why: Mapping[str, Any]) -> Iterator[RenderableType]
     yield from _sensitivity(why["sensitivity"])
     yield from _rivals(why["rivals"])
     yield from steps(why["steps"])
+    yield from beyond(row, why["steps"])
     yield Text()
     yield from panels.notes(row, most=5)
     yield Text(panels.FOOTNOTE, style="dim")

@@ -55,7 +55,8 @@ class Pool:
             raise BadInput("A pace multiplies step times; it must be positive.", "1 is bare physics.")
         if self.swap and not self.tiers:
             raise BadInput(
-                "Preempted requests cannot be swapped out: there is no KV tier.", "Give a host tier."
+                "Preempted requests cannot be swapped out: there is no KV tier.",
+                "Give one: --kv-tiers host:512GB:50GB/s.",
             )
 
     @property
@@ -132,7 +133,7 @@ class Cluster:
         if self.over_limit not in OVER_LIMIT:
             raise BadInput(f"No admission {self.over_limit!r}.", f"Known: {', '.join(OVER_LIMIT)}.")
         if self.over_limit != "serve" and self.ttft_limit <= 0:
-            raise BadInput(f"Admission by {self.over_limit!r} needs a limit on TTFT.", "Give one.")
+            raise BadInput(f"Admission by {self.over_limit!r} needs a limit on TTFT.", "Give one: --ttft 2s.")
         roles = tuple(pool.role for pool in self.pools)
         if roles not in {("both",), ("prefill", "decode")}:
             raise BadInput(f"Pools with roles {', '.join(roles)} do not make a cluster.")
