@@ -221,7 +221,7 @@ def test_labels_and_values() -> None:
 
 def test_quantiles_of_weighted_values() -> None:
     values = np.linspace(-1, 1, 201)
-    low, high = weighted_quantile(values, np.ones(201), 10**6)
+    low, high = weighted_quantile(values, np.ones(201), 10**6, 0.8)
     assert [low, high] == pytest.approx([-0.8, 0.8], abs=0.01)
     heavy = np.where(values > 0, 9.0, 1.0)
-    assert weighted_quantile(values, heavy, 10**6)[0] > -0.1
+    assert weighted_quantile(values, heavy, 10**6, 0.8)[0] > -0.1

@@ -14,9 +14,6 @@ from assay.engine.features import LEVELS
 from assay.engine.kernel import Floats
 from assay.engine.residual import ASKED, KNOWLEDGE, mark
 
-#: Share of measured values that an interval is meant to contain.
-COVERAGE = 0.8
-
 #: A residual smaller than this, log, counts as this much: nobody measures better.
 FINEST = 0.01
 
@@ -99,7 +96,9 @@ def spread(
     return found.mean, found.weights
 
 
-def quantiles(tests: tuple[LeftOut, ...], size: Floats, weight: Floats) -> Mapping[str, tuple[float, float]]:
+def quantiles(
+    tests: tuple[LeftOut, ...], size: Floats, weight: Floats, coverage: float
+) -> Mapping[str, tuple[float, float]]:
     """Return, for each kind of knowledge, the (low, high) quantiles of residual over size.
 
     A kind with few residuals borrows from the better-known one before it.
@@ -108,6 +107,7 @@ def quantiles(tests: tuple[LeftOut, ...], size: Floats, weight: Floats) -> Mappi
         tests: residuals under every question.
         size: predicted size of each point's residual (n,).
         weight: of each point (n,).
+        coverage: share of the residuals that lie between them.
     """
     ratio = np.concatenate([test.residual / size for test in tests])
     kind = np.concatenate([test.kind for test in tests])
@@ -118,17 +118,17 @@ def quantiles(tests: tuple[LeftOut, ...], size: Floats, weight: Floats) -> Mappi
         rows = (kind == name) & np.isfinite(ratio)
         count = int(rows.sum())
         if count >= FEWEST:
-            low, high = weighted_quantile(ratio[rows], mass[rows], count)
+            low, high = weighted_quantile(ratio[rows], mass[rows], count, coverage)
             before = min(low, -1e-3), max(high, 1e-3)
         out[name] = before
     return out
 
 
-def weighted_quantile(values: Floats, weight: Floats, count: int) -> tuple[float, float]:
-    """Return the quantiles that hold `COVERAGE`, widened for a finite sample as conformal prediction asks."""
+def weighted_quantile(values: Floats, weight: Floats, count: int, coverage: float) -> tuple[float, float]:
+    """Return the quantiles that hold a share, widened for a finite sample as conformal prediction asks."""
     order = np.argsort(values)
     ranks = np.cumsum(weight[order]) - weight[order] / 2
     ranks /= weight.sum()
-    tail = (1 - COVERAGE) / 2 - 0.5 / (count + 1)
+    tail = (1 - coverage) / 2 - 0.5 / (count + 1)
     low, high = np.interp([tail, 1 - tail], ranks, values[order])
     return float(low), float(high)

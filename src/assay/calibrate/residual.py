@@ -29,7 +29,7 @@ class Shape:
         terms, linear: of the kernel. `emphasis`: feature -> what its distance counts, 1 where absent.
         noise: variance of a measurement, log^2. `clip`: residuals beyond it pull no harder, log.
         own: metric -> its own shape, where it is not this one.
-        centres: at most this many.
+        centres: at most this many. `coverage`: share of residuals that the quantiles of an interval hold.
         rounds: passes that find which points are outliers.
         deployment: pull to zero of what a deployment leaves, in points.
         seed: of every draw.
@@ -44,6 +44,7 @@ class Shape:
     centres: int = 1000
     rounds: int = 3
     deployment: float = 2.0
+    coverage: float = 0.8
     seed: int = 0
 
     def of(self, metric: str) -> Shape:
@@ -70,6 +71,7 @@ class Shape:
             centres=int(table["centres"]),
             rounds=int(table["rounds"]),
             deployment=float(table["deployment"]),
+            coverage=float(table["coverage"]),
             seed=seed,
         )
 

@@ -136,7 +136,7 @@ def correction(name: str, points: Evidence, how: Shape) -> Correction:
         mean=fitted.mean,
         deployments=left,
         spread=(mean, weights),
-        intervals=dict(quantiles(tests, size, points.weight)),
+        intervals=dict(quantiles(tests, size, points.weight, how.coverage)),
         near=float(np.quantile(alike, NEAR)),
         length=length,
     )

@@ -114,6 +114,7 @@ def plain(shape: Shape) -> dict[str, Any]:
         "centres": shape.centres,
         "rounds": shape.rounds,
         "deployment": shape.deployment,
+        "coverage": shape.coverage,
         "emphasis": dict(shape.emphasis),
     }  # fmt: skip
 
