@@ -64,7 +64,8 @@ def coverage(  # noqa: PLR0913 - one argument a flag
 
 
 def _overview(on: Names, facts: Facts, *, everything: bool, json: bool) -> int:
-    from assay.claims.coverage import MEASURED, RUNS, cells
+    from assay.claims.coverage import cells
+    from assay.claims.engines import MEASURED, RUNS
 
     known = catalogue(facts)
     rows = known.table("measurements/coverage")["rows"]

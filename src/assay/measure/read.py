@@ -88,7 +88,8 @@ def _text(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(
-            f"Cannot read {str(path)!r}: {error.strerror or error}.", "Give a file of results."
+            f"Cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}.",
+            "Give a file of results.",
         ) from None
     except UnicodeDecodeError:
         raise BadInput(f"{path} is not text in UTF-8.", _HINT) from None
