@@ -135,4 +135,5 @@ def _crossing(sweep: Sweep, spread: NDArray[np.intp], split: NDArray[np.intp], c
     start = int(np.flatnonzero(~wins)[-1]) + 1
     if start >= len(users):
         return ""
-    return f"on {chips} chips expert parallelism beats tensor parallelism above {users[start]:.2g} in flight"
+    least = float(f"{users[start]:.2g}")
+    return f"on {chips} chips expert parallelism beats tensor parallelism above {least:,.0f} in flight"

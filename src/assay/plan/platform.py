@@ -95,7 +95,7 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
         chosen = [settle(choice, question, place.price) for choice in chosen]
     rows = [build(choice, question, notes) for choice in chosen]
     if rows:
-        rows[0] = replace(rows[0], notes=rows[0].notes + remarks(question, chosen[0], together, apart, swept))
+        rows[0] = replace(rows[0], notes=remarks(question, chosen[0], together, apart, swept) + rows[0].notes)
     return Platform(tuple(rows), pareto(groups), tuple(chosen))
 
 

@@ -82,7 +82,7 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
     yield from _middle(answer, best, drawn, width)
     yield from _ranking(answer, drawn, width)
     yield from _refused(answer, width)
-    yield from panels.notes(best, most=1)
+    yield from panels.notes(best)
     yield panels.evidence(best)
     yield Text(panels.FOOTNOTE, style="dim")
     yield panels.provenance(answer)
