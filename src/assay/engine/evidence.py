@@ -21,6 +21,8 @@ COLUMNS = (
 #: Distance of one unit: another member of a family or generation, or a factor of four in a length or load.
 _STRANGER = 3.0
 _OCTAVES = 2.0
+#: What a condition that the source does not publish counts.
+_UNKNOWN = 0.5
 
 
 @cache
@@ -61,13 +63,17 @@ def distance(point: Mapping[str, Any], setting: Setting, load: Mapping[str, floa
     parts.append(_octaves(point["chips"], setting.chips))
     parts += [_octaves(point[name], load.get(name)) for name in ("isl", "osl")]
     users = load.get("concurrency")
-    if point["concurrency"] and users:
-        parts.append(_octaves(point["concurrency"] / point["chips"], users / setting.chips))
+    if users:
+        each = point["concurrency"] / point["chips"] if point["concurrency"] else None
+        parts.append(_octaves(each, users / setting.chips))
     return sqrt(sum(part * part for part in parts))
 
 
 def _octaves(first: float | None, second: float | None) -> float:
-    return abs(log2(first / second)) / _OCTAVES if first and second and isfinite(second) else 0.0
+    """Return the distance of a measured value, if it was published, from the one that is asked about."""
+    if not second or not isfinite(second):
+        return 0.0
+    return abs(log2(first / second)) / _OCTAVES if first else _UNKNOWN
 
 
 def nearest(setting: Setting, load: Mapping[str, float], most: int = 3) -> tuple[dict[str, Any], ...]:
