@@ -295,8 +295,9 @@ def test_version_and_exit_code_of_the_program() -> None:
 
 
 def test_ctrl_c_is_quiet() -> None:
-    code = (
-        "import time, assay.cli, assay.cli.plan as plan\n"
+    code = (  # a shell starts its background jobs with the signal ignored
+        "import signal, time, assay.cli, assay.cli.plan as plan\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(question, **_):\n    print('ready', flush=True)\n    time.sleep(30)\n"
         "plan.answer = wait\n"
         "import sys; sys.argv = ['assay', 'plan', 'kimi-k2']; assay.cli.main()\n"
