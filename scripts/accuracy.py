@@ -3,7 +3,7 @@
     python scripts/accuracy.py FOLDER [--left-out]
 
 FOLDER holds `serving`, `inferencex` and `mlperf` tables (CSV, packed or not). `--left-out` also scores groups
-that the calibration has not seen: it refits ten times a question, about twenty minutes on two cores.
+that the calibration has not seen: it refits ten times a question, about half an hour on two cores.
 """
 
 from __future__ import annotations
