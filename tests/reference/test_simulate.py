@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +33,11 @@ RUNS = {
 }
 
 
-def replay(name: str, rows: list[dict[str, str]], bandwidth: float, *, calibrated: bool) -> dict[str, float]:
+def replay(name: str, rows: list[dict[str, str]], *, calibrated: bool) -> dict[str, float]:
     """Return simulated over measured means of TPOT, E2E and TTFT of one run, minus one."""
     ours, weights, sequences = RUNS[name]
     prepared, _ = model(ours)
     system = catalogue().system("rtx-pro-6000-8")
-    system = replace(system, chip=replace(system.chip, memory_bandwidth=bandwidth))
     pool = deploy(
         prepared, system, Layout.parse("tp1"), engine("vllm"), weights=weights, kv="bf16", sequences=sequences
     )
@@ -63,24 +61,20 @@ def replay(name: str, rows: list[dict[str, str]], bandwidth: float, *, calibrate
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"{FILE} is not here")
 @pytest.mark.parametrize(
-    ("bandwidth", "calibrated", "limits"),
+    ("calibrated", "limits"),
     [
-        # published for the workstation edition
-        (1.792e12, False, {"tpot": 0.15, "e2e": 0.20, "ttft": 0.35}),
-        # published for the server edition, which the file does not tell apart
-        (1.597e12, False, {"tpot": 0.08, "e2e": 0.10, "ttft": 0.27}),
+        (False, {"tpot": 0.15, "e2e": 0.20, "ttft": 0.35}),
         # the calibration of this card was fitted to other points, which are faster than these runs
-        (1.792e12, True, {"tpot": 0.25, "e2e": 0.32, "ttft": 0.45}),
-        (1.597e12, True, {"tpot": 0.25, "e2e": 0.32, "ttft": 0.45}),
+        (True, {"tpot": 0.25, "e2e": 0.32, "ttft": 0.45}),
     ],
-    ids=["workstation", "server", "workstation calibrated", "server calibrated"],
+    ids=["bare", "calibrated"],
 )
-def test_runs_of_vllm_are_replayed(bandwidth: float, calibrated: bool, limits: dict[str, float]) -> None:
+def test_runs_of_vllm_are_replayed(calibrated: bool, limits: dict[str, float]) -> None:
     runs: dict[str, list[dict[str, str]]] = defaultdict(list)
     with FILE.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             runs[row["model"]].append(row)
-    found = [replay(name, rows, bandwidth, calibrated=calibrated) for name, rows in runs.items()]
+    found = [replay(name, rows, calibrated=calibrated) for name, rows in runs.items()]
     assert len(found) == 3
     for metric, limit in limits.items():
         error = float(np.median([abs(item[metric]) for item in found]))
