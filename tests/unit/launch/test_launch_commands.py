@@ -20,7 +20,7 @@ from assay.report.launch.emit import TARGETS, emit
 from assay.report.launch.files import Files, LaunchFile
 from assay.report.launch.support import Unsupported
 from assay.study.answer import Row
-from assay.study.question import Question
+from assay.study.question import Caches, Question
 
 Make = Callable[..., Row]
 
@@ -44,6 +44,14 @@ CASES: dict[str, tuple[str, str, str, dict[str, object]]] = {
     "apart, nodes": ("deepseek-r1", "h200", "dep32", {"prefill": "2xdep16", "speculation": "MTP1"}),
     "apart, chips": ("llama-3.3-70b", "h200", "tp4", {"prefill": "2xtp2", "prefill_system": "h100"}),
 }
+
+
+#: Caches below the chip's memory: in host memory, on SSD behind it, on SSD alone.
+TIERS = (
+    Caches(hit_rate=0.5, host=2e12),
+    Caches(hit_rate=0.5, host=2e12, ssd=30e12, ssd_bandwidth=2e10),
+    Caches(hit_rate=0.5, ssd=30e12, ssd_bandwidth=2e10),
+)
 
 
 def question(model: str, **more: object) -> Question:
@@ -117,10 +125,10 @@ def test_every_flag_of_the_table_is_emitted_by_some_row(
         used.add((tool, name))
         return made(tool, name, *rest, **named)  # type: ignore[arg-type]
 
-    for module in ("setting", "vllm", "sglang", "trtllm", "dynamo", "loadtest"):
+    for module in ("arguments", "setting", "tiers", "vllm", "sglang", "trtllm", "dynamo", "loadtest"):
         monkeypatch.setattr(f"assay.report.launch.{module}.argument", note)
     for target in TARGETS:
-        for more in ({}, {"cached": 0.5, "rate": 3.0}):
+        for more in ({}, {"cached": 0.5, "rate": 3.0}, *({"caches": caches} for caches in TIERS)):
             assert list(every(launched, target, **more))
     table = {(tool, flag) for tool, entry in tools().items() for flag in entry["flags"]}
     assert table - used == set()
@@ -173,7 +181,7 @@ def test_vllm_on_one_node(launched: Make) -> None:
     assert "exec vllm serve meta-llama/Llama-3.3-70B-Instruct" in text
     found = flags(text)
     assert found["tensor-parallel-size"] == "8"
-    assert found["max-model-len"] == "10240"  # 2 x (4096 + 1024), a multiple of 1024
+    assert found["max-model-len"] == "10240"  # 2 x (4096 + 1024): nobody said how long the longest is
     assert found["max-num-seqs"] == "256"
     assert found["gpu-memory-utilization"] == "0.9"  # 1 - 20 / 200
     assert found["kv-cache-dtype"] == "fp8"
@@ -319,8 +327,10 @@ def test_prefill_and_decode_apart(launched: Make) -> None:
     assert len(re.findall(r"--prefill ", router)) == 4
     assert len(re.findall(r"--decode ", router)) == 2
     assert "intra-node-data-parallel-size" not in router
-    assert first["port"] in router
-    assert second["port"] in router
+    for server in (first, second):  # a variable replaces the port beside another server of the node
+        usual = re.fullmatch(r"\$\{PORT:-(\d+)\}", server["port"])
+        assert usual
+        assert f":{usual[1]}\"" in router
 
 
 def test_the_router_is_told_of_attention_groups_where_all_servers_have_as_many(launched: Make) -> None:
@@ -333,7 +343,11 @@ def test_sglang_prefill_and_decode_apart(launched: Make) -> None:
     files = emit(row, question("deepseek-r1"), "sglang")
     for role in ("prefill", "decode"):
         assert flags(script(files, f"serve-{role}.sh"))["disaggregation-mode"] == role
-    assert '--prefill "http://${PREFILL_3}:30000" "8998"' in script(files, "router.sh")
+    assert '--prefill "http://${PREFILL_3}:30001" "8998"' in script(files, "router.sh")
+    assert '--decode "http://${DECODE_1}:30002"' in script(files, "router.sh")
+    assert '--port "${PORT:-30001}"' in script(files, "serve-prefill.sh")
+    assert '--disaggregation-bootstrap-port "${BOOTSTRAP_PORT:-8998}"' in script(files, "serve-prefill.sh")
+    assert "bootstrap-port" not in script(files, "serve-decode.sh")  # it listens at prefill only
 
 
 def test_different_chips_are_a_warning(launched: Make) -> None:
@@ -350,7 +364,7 @@ def test_different_chips_are_a_warning(launched: Make) -> None:
         ("vllm", "deepseek-r1", "tep8pp2", {"speculation": "MTP1"}, "without PP"),
         ("trtllm", "deepseek-r1", "dp4tp2ep8", {}, "every chip of a stage"),
         ("trtllm", "deepseek-r1", "tp4cp2", {}, "context parallelism"),
-        ("trtllm", "gpt-oss-120b", "tp8", {"speculation": "EAGLE2"}, "draft model"),
+        ("trtllm", "deepseek-r1", "dep8", {"redundant": 12}, "experts and copies, must divide by the EP"),
     ],
 )
 def test_what_an_engine_cannot_be_told_is_refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.report.launch import sglang, support, trtllm, vllm
+from assay.report.launch import sglang, support, tiers, trtllm, vllm
 from assay.report.launch.arguments import body, script
 from assay.report.launch.files import LaunchFile
 from assay.report.launch.manifests import compute_domain, dump, ident, image, name, pod, service
@@ -91,6 +91,8 @@ def container(setting: Setting, pool: Pool, *, hybrid: bool = False) -> dict[str
     if setting.disaggregated and setting.engine == "vllm":
         address = {"fieldRef": {"fieldPath": "status.podIP"}}
         found["env"] = [{"name": "VLLM_NIXL_SIDE_CHANNEL_HOST", "valueFrom": address}]
+    if tiers.ssd(setting, pool) and setting.engine == "sglang":
+        found["env"] = [{"name": tiers.STORE_VARIABLE, "value": tiers.STORE}]
     if setting.engine == "trtllm":
         found["volumeMounts"] = [{"name": "config", "mountPath": _CONFIG}]
         found["volumes"] = [{"name": "config", "configMap": {"name": f"{name(setting, pool)}-config"}}]
@@ -126,7 +128,8 @@ def _script(setting: Setting, pool: Pool, *, hybrid: bool) -> str:
         after = sglang.node_lines(pool, rank="NODE_RANK", head="HEAD_ADDRESS")
         flags = sglang.arguments(setting, pool)
         return script(flags, sglang.command(setting), before=before, after=after)
-    return trtllm.bash(setting, pool, (), f"{_CONFIG}/{pool.role}.yaml")
+    flags = trtllm.arguments(setting, f"{_CONFIG}/{pool.role}.yaml")
+    return script(flags, trtllm.command(setting))
 
 
 def _router(setting: Setting) -> list[dict[str, Any]]:
@@ -140,7 +143,7 @@ def _router(setting: Setting) -> list[dict[str, Any]]:
     elif setting.engine == "vllm":
         text = body(vllm.router(setting, (), (vllm.PORT, vllm.PORT)))  # every pod has an address of its own
     else:
-        text = body(sglang.router(setting, ()))
+        text = body(sglang.router(setting, (), (sglang.PORT, sglang.PORT)))
     addresses = [
         {"name": f"{pool.role.upper()}_{k}", "value": f"{name(setting, pool)}-{k}.{name(setting, pool)}"}
         for pool in setting.pools

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from assay.report.launch import support
+from assay.report.launch import support, tiers
 from assay.report.launch.arguments import comment
+from assay.report.launch.fields import verify
 from assay.report.launch.setting import Pool, Setting
 
 _LONGEST_NAME = 40
@@ -36,7 +37,13 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(objects: Sequence[Mapping[str, Any]], head: Sequence[str] = ()) -> str:
-    """Return objects as YAML documents, with comment lines on top."""
+    """Return objects as YAML documents, with comment lines on top.
+
+    Raises:
+        BadFact: a field that the object's makers do not know.
+    """
+    for item in objects:
+        verify(str(item["kind"]), item)
     texts = [
         yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=1000, default_flow_style=False)
         for item in objects
@@ -93,6 +100,10 @@ def pod(
     if label:
         spec["nodeSelector"] = {"nvidia.com/gpu.product": label}
     spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}, *container.get("volumes", ())]
+    if tiers.ssd(setting, pool):
+        place = {"path": tiers.STORE, "type": "DirectoryOrCreate"}
+        spec["volumes"].append({"name": "kv-cache", "hostPath": place})
+        main["volumeMounts"].append({"name": "kv-cache", "mountPath": tiers.STORE})
     main.pop("volumes", None)
     return spec
 

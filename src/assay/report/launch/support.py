@@ -183,6 +183,11 @@ def resource(chip: Chip) -> str:
     raise Unsupported(f"No Kubernetes device plugin for {chip.name} is in the table.", "Use --target vllm.")
 
 
+def visible(chip: Chip) -> str:
+    """Return the variable that chooses chips of a node, "" if its maker's is not in the table."""
+    return next((str(row["visible"]) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
+
+
 def product(chip: Chip) -> str:
     """Return the value of the node label nvidia.com/gpu.product that recipes use for a chip, "" if none."""
     return next((str(row["label"]) for row in table()["products"] if row["chip"] == chip.id), "")
