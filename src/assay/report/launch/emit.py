@@ -148,7 +148,7 @@ def heading(made: Setting, target: str, *, what: str = "") -> list[str]:
     )
     weights = f"w {row.deployment.weights}, kv {row.deployment.kv}"
     lines = [
-        f"{made.served} on {row.deployment.system_name}: {pools}, {weights}; {row.chips} chips.",
+        f"{made.served} on {row.deployment.system_name}: {pools}, {weights}; {row.chips} chip{'s' if row.chips > 1 else ''}.",
         f"{question.isl} input and {question.osl} output tokens a request, "
         f"{row.concurrency:.0f} requests in flight in a {'deployment' if made.disaggregated else 'replica'}.",
         f"Written by assay {__version__} on {date} for {support.name(made.engine)} {version(made.engine)}"
@@ -227,7 +227,7 @@ def scripts(made: Setting, head: Sequence[str]) -> list[LaunchFile]:
 
 def _copies(made: Setting, pool: Pool) -> list[str]:
     """Return how often a script is run, and where."""
-    chips = f"{pool.layout.chips} chips"
+    chips = f"{pool.layout.chips} chip{'s' if pool.layout.chips > 1 else ''}"
     if pool.nodes > 1:
         each = f"One replica: {chips} on {pool.nodes} nodes"
         each += "; submit it once" if made.engine == "trtllm" else "; run this on each of them"

@@ -59,14 +59,14 @@ def workload(setting: Setting, pool: Pool) -> dict[str, Any]:
     layout = pool.layout
     if pool.nodes > 1 and not vllm.apart(pool):
         raise support.shape("kserve-nodes")
-    parallelism: dict[str, Any] = {"tensor": layout.tp}
+    parallelism: dict[str, Any] = {"tensor": layout.tp * pool.ranks}
     if layout.pp > 1:
         parallelism["pipeline"] = layout.pp
     if layout.dp > 1:
         parallelism |= {"data": layout.dp, "dataLocal": pool.groups_on_node}
     if layout.ep > 1:
         parallelism["expert"] = True
-    limits = {support.resource(pool.system.chip): str(pool.node_chips)}
+    limits = support.limits(pool.system.chip, pool.node_chips)
     words = " ".join(_words(item) for item in _flags(setting, pool))
     main = {
         "name": "main",

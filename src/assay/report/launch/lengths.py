@@ -17,6 +17,9 @@ from assay.report.launch.arguments import rule
 from assay.study.question import Question
 from assay.workload.lengths import workload
 
+#: Prompt and answer of a request, as a workload's file names them.
+_ENDS = ("isl", "osl")
+
 
 @dataclass(frozen=True, slots=True)
 class Longest:
@@ -76,8 +79,8 @@ def _published(question: Question, facts: Sequence[Path]) -> int:
     if not question.workload:
         return 0
     file = workload(question.workload, facts).facts
-    ends = [file[name].get("percentiles", {}).get(100) for name in ("isl", "osl")]
-    return sum(int(end) for end in ends) if all(ends) else 0
+    known = [{float(key): value for key, value in file[name].get("percentiles", {}).items()} for name in _ENDS]
+    return sum(int(ends[100.0]) for ends in known) if all(100.0 in ends for ends in known) else 0
 
 
 def room(memory: Mapping[str, float], sequences: float, positions: float) -> float | None:

@@ -80,8 +80,7 @@ def pod(
         container: name, image, command, args and the like.
         probe: readiness of the API, None for a node without one.
     """
-    limits: dict[str, Any] = {support.resource(pool.system.chip): str(pool.node_chips)}
-    resources: dict[str, Any] = {"limits": limits}
+    resources: dict[str, Any] = {"limits": support.limits(pool.system.chip, pool.node_chips)}
     main = {
         **container,
         "env": [*container.get("env", ()), *_secret()],

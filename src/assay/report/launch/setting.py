@@ -130,6 +130,11 @@ class Pool:
         return f"{self.concurrency or 0:.0f} requests in flight over {self.layout.dp} attention group(s){peak}"
 
     @property
+    def ranks(self) -> int:
+        """Devices that one chip is to software; engines count these."""
+        return support.ranks(self.system.chip)[0]
+
+    @property
     def far(self) -> bool:
         """Whether experts are spread over NICs, where the row lets two batches take turns."""
         return self.layout.ep > self.system.domain

@@ -55,7 +55,10 @@ def layout_arguments(pool: Pool) -> list[Argument]:
     layout = pool.layout
     label = layout.label()
     whole = "" if layout.stage == layout.tp else ", all attention groups together"
-    found = [argument("sglang", "tp-size", layout.stage, f"{label}: {layout.stage} chips a stage{whole}")]
+    each, words = support.ranks(pool.system.chip)
+    whole += f", {words}" if words else ""
+    why = f"{label}: {layout.stage} chips a stage{whole}"
+    found = [argument("sglang", "tp-size", layout.stage * each, why)]
     if layout.pp > 1:
         found.append(argument("sglang", "pp-size", layout.pp, f"{label}: {layout.pp} stages"))
     if layout.dp > 1:
@@ -65,7 +68,8 @@ def layout_arguments(pool: Pool) -> list[Argument]:
     if layout.cp > 1:
         found.append(argument("sglang", "attn-cp-size", layout.cp, f"{label}: CP{layout.cp}"))
     if layout.ep > 1:
-        found.append(argument("sglang", "ep-size", layout.ep, f"{label}: experts over {layout.ep} chips"))
+        why = f"{label}: experts over {layout.ep} chips"
+        found.append(argument("sglang", "ep-size", layout.ep * each, why))
     found += _exchange(pool)
     if pool.redundant:
         why = f"{pool.redundant} copies of experts a layer"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay.report.launch import support, tiers
-from assay.report.launch.arguments import Argument, argument, json_argument, ports, program, script
+from assay.report.launch.arguments import Argument, argument, json_argument, ports, program, rule, script
 from assay.report.launch.setting import Pool, Setting, model_arguments
 
 PORT = 8000
@@ -63,9 +63,10 @@ def layout_arguments(pool: Pool) -> list[Argument]:
     """Return the parallel degrees."""
     layout = pool.layout
     label = layout.label()
-    found = [
-        argument("vllm", "tensor-parallel-size", layout.tp, f"{label}: {layout.tp} chip(s) share a layer")
-    ]
+    shared = f"{label}: {layout.tp} chip(s) share a layer"
+    if pool.ranks > 1:
+        shared += f", {support.ranks(pool.system.chip)[1]}"
+    found = [argument("vllm", "tensor-parallel-size", layout.tp * pool.ranks, shared)]
     if layout.pp > 1:
         found.append(argument("vllm", "pipeline-parallel-size", layout.pp, f"{label}: {layout.pp} stages"))
     if layout.cp > 1:
@@ -119,8 +120,10 @@ def size_arguments(setting: Setting, pool: Pool) -> list[Argument]:
     found = [argument("vllm", "max-model-len", setting.context, setting.longest.why)]
     if pool.sequences:
         found.append(argument("vllm", "max-num-seqs", pool.sequences, pool.sequences_reason))
-    tokens = setting.tokens(pool)
-    why = "decodes only: one token a sequence" if pool.role == "decode" else "step the row was predicted with"
+    tokens, why = setting.tokens(pool), "step the row was predicted with"
+    if pool.role == "decode":
+        tokens = max(tokens, int(rule("decode_step_least")))
+        why = "decodes, one token a sequence, and what did not arrive of a prompt"
     found.append(argument("vllm", "max-num-batched-tokens", tokens, why))
     why = "share of memory the row was predicted with"
     found.append(argument("vllm", "gpu-memory-utilization", setting.share(pool), why))
