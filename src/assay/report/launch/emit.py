@@ -9,7 +9,18 @@ from pathlib import Path
 from assay import __version__
 from assay.catalogue.quality import quality_note
 from assay.errors import BadInput, NotMet
-from assay.report.launch import dynamo, kserve, kubernetes, llmd, loadtest, sglang, support, tiers, trtllm, vllm
+from assay.report.launch import (
+    dynamo,
+    kserve,
+    kubernetes,
+    llmd,
+    loadtest,
+    sglang,
+    support,
+    tiers,
+    trtllm,
+    vllm,
+)
 from assay.report.launch.arguments import version
 from assay.report.launch.files import Files, LaunchFile
 from assay.report.launch.setting import Pool, Setting, setting
@@ -30,7 +41,7 @@ _REFUSED = {"kserve": "kserve-engine", "llm-d": "llm-d-engine"}
 _SERVERS = {"sglang": "http://localhost:30000"}
 
 
-def emit(  # noqa: PLR0913 - one argument a choice of the user's
+def emit(
     row: Row,
     question: Question,
     target: str,
@@ -148,7 +159,7 @@ def heading(made: Setting, target: str, *, what: str = "") -> list[str]:
     )
     weights = f"w {row.deployment.weights}, kv {row.deployment.kv}"
     lines = [
-        f"{made.served} on {row.deployment.system_name}: {pools}, {weights}; {row.chips} chip{'s' if row.chips > 1 else ''}.",
+        f"{made.served} on {row.deployment.system_name}: {pools}, {weights}; {_chips(row.chips)}.",
         f"{question.isl} input and {question.osl} output tokens a request, "
         f"{row.concurrency:.0f} requests in flight in a {'deployment' if made.disaggregated else 'replica'}.",
         f"Written by assay {__version__} on {date} for {support.name(made.engine)} {version(made.engine)}"
@@ -172,24 +183,19 @@ def warnings(made: Setting) -> list[str]:
         found.append("The load test's prompts are random tokens; text is drafted better.")
     if made.longest.wanted:
         found.append(
-            f"Requests of up to {made.longest.wanted:,} tokens were expected, and {made.longest.tokens:,} fit."
+            f"Requests of up to {made.longest.wanted:,} tokens were expected; {made.longest.tokens:,} fit."
         )
     caches = made.question.caches
     if caches is not None and caches.ssd and made.engine in ("vllm", "sglang"):
         found.append(
-            f"{support.name(made.engine)} does not limit what it writes to {tiers.STORE}: give it a file system "
-            f"of {caches.ssd / 1e12:.3g} TB a host."
+            f"{support.name(made.engine)} does not limit what it writes to {tiers.STORE}: give it a file "
+            f"system of {caches.ssd / 1e12:.3g} TB a host."
         )
+    turns = "The figures count two batches that take turns where experts are spread over NICs"
     if made.engine == "vllm" and any(pool.far and not vllm.overlapped(pool) for pool in made.pools):
-        found.append(
-            "The figures count two batches that take turns where experts are spread over NICs; vLLM does not "
-            "do that with drafts, stages or context parallelism."
-        )
+        found.append(f"{turns}; vLLM does not do that with drafts, stages or context parallelism.")
     if made.engine == "trtllm" and any(pool.far for pool in made.pools):
-        found.append(
-            "The figures count two batches that take turns where experts are spread over NICs; TensorRT-LLM has "
-            "no setting for that."
-        )
+        found.append(f"{turns}; TensorRT-LLM has no setting for that.")
     verdict = made.verdict
     if verdict.status == "published":
         found += [f"{text}." for text in verdict.reasons[1:]]
@@ -225,9 +231,13 @@ def scripts(made: Setting, head: Sequence[str]) -> list[LaunchFile]:
     return found + (_routers(made, head) if made.disaggregated else [])
 
 
+def _chips(count: int) -> str:
+    return f"{count} chip{'s' if count > 1 else ''}"
+
+
 def _copies(made: Setting, pool: Pool) -> list[str]:
     """Return how often a script is run, and where."""
-    chips = f"{pool.layout.chips} chip{'s' if pool.layout.chips > 1 else ''}"
+    chips = _chips(pool.layout.chips)
     if pool.nodes > 1:
         each = f"One replica: {chips} on {pool.nodes} nodes"
         each += "; submit it once" if made.engine == "trtllm" else "; run this on each of them"

@@ -1,7 +1,7 @@
 """Fields of what is emitted beside flags: settings, JSON values of flags, objects of Kubernetes.
 
-The table is `catalogue/data/engines/fields.yaml`, every document with the source it was read from. A field that
-the table does not have, or a value of another type, is an error of assay's and is never written.
+The table is `catalogue/data/engines/fields.yaml`, every document with the source it was read from. A field
+that the table does not have, or a value of another type, is an error of assay's and is never written.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def _match(value: object, wanted: Any, path: str) -> None:
     elif wanted in table()["shapes"]:
         _match(value, table()["shapes"][wanted], path)
     elif wanted in _SIMPLE:
-        if not isinstance(value, _SIMPLE[wanted]) or (isinstance(value, bool) and wanted in ("int", "number")):
+        if not isinstance(value, _SIMPLE[wanted]) or (
+            isinstance(value, bool) and wanted in ("int", "number")
+        ):
             raise BadFact(f"{path} is {value!r}, not of type {wanted}.")
     elif value not in str(wanted).split("|"):
         raise BadFact(f"{path} is {value!r}, not one of {wanted}.")

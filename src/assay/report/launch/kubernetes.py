@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.report.launch import sglang, support, tiers, trtllm, vllm
+from assay.report.launch import sglang, support, trtllm, vllm
 from assay.report.launch.arguments import body, script
 from assay.report.launch.files import LaunchFile
 from assay.report.launch.manifests import compute_domain, dump, ident, image, name, pod, service
@@ -91,8 +91,6 @@ def container(setting: Setting, pool: Pool, *, hybrid: bool = False) -> dict[str
     if setting.disaggregated and setting.engine == "vllm":
         address = {"fieldRef": {"fieldPath": "status.podIP"}}
         found["env"] = [{"name": "VLLM_NIXL_SIDE_CHANNEL_HOST", "valueFrom": address}]
-    if tiers.ssd(setting, pool) and setting.engine == "sglang":
-        found["env"] = [{"name": tiers.STORE_VARIABLE, "value": tiers.STORE}]
     if setting.engine == "trtllm":
         found["volumeMounts"] = [{"name": "config", "mountPath": _CONFIG}]
         found["volumes"] = [{"name": "config", "configMap": {"name": f"{name(setting, pool)}-config"}}]

@@ -79,7 +79,9 @@ def _published(question: Question, facts: Sequence[Path]) -> int:
     if not question.workload:
         return 0
     file = workload(question.workload, facts).facts
-    known = [{float(key): value for key, value in file[name].get("percentiles", {}).items()} for name in _ENDS]
+    known = [
+        {float(key): value for key, value in file[name].get("percentiles", {}).items()} for name in _ENDS
+    ]
     return sum(int(ends[100.0]) for ends in known) if all(100.0 in ends for ends in known) else 0
 
 

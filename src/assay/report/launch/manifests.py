@@ -103,6 +103,8 @@ def pod(
         place = {"path": tiers.STORE, "type": "DirectoryOrCreate"}
         spec["volumes"].append({"name": "kv-cache", "hostPath": place})
         main["volumeMounts"].append({"name": "kv-cache", "mountPath": tiers.STORE})
+        if setting.engine == "sglang":
+            main["env"].append({"name": tiers.STORE_VARIABLE, "value": tiers.STORE})
     main.pop("volumes", None)
     return spec
 

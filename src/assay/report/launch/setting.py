@@ -126,8 +126,12 @@ class Pool:
     @property
     def sequences_reason(self) -> str:
         """Why as many sequences are admitted."""
-        peak = f", and {rule('poisson_deviations'):g} deviations of a Poisson number" if self.open_loop else ""
-        return f"{self.concurrency or 0:.0f} requests in flight over {self.layout.dp} attention group(s){peak}"
+        peak = (
+            f", and {rule('poisson_deviations'):g} deviations of a Poisson number" if self.open_loop else ""
+        )
+        return (
+            f"{self.concurrency or 0:.0f} requests in flight over {self.layout.dp} attention group(s){peak}"
+        )
 
     @property
     def ranks(self) -> int:
@@ -180,8 +184,7 @@ class Setting:
     @property
     def experts(self) -> int:
         """Routed experts of a layer; 0 for a dense model."""
-        blocks = self.architecture.ffn.values()
-        return max((block.n_routed for block in blocks if isinstance(block, Moe)), default=0)
+        return routed(self.architecture)
 
     def tokens(self, pool: Pool) -> int:
         """Return the most tokens of one step and attention group of a pool."""
@@ -253,10 +256,23 @@ def setting(
     ]
     if row.cache:
         question = replace(question, cached=float(row.cache["hit"]))
+    _even(architecture, pools)
     own = pools[-1]
     left = room(row.memory, (own.concurrency or 0.0) / own.layout.dp, question.isl + question.osl / 2)
     end = longest(question, architecture.max_context or 0, stated=stated, room=left, facts=facts)
     return Setting(row, question, engine, model, served, architecture, weights, pools, found[-1], end)
+
+
+def routed(architecture: Architecture) -> int:
+    """Return the routed experts of a layer; 0 for a dense model."""
+    return max((block.n_routed for block in architecture.ffn.values() if isinstance(block, Moe)), default=0)
+
+
+def _even(architecture: Architecture, pools: Sequence[Pool]) -> None:
+    """Refuse redundant experts that the devices of an expert group do not share evenly."""
+    for pool in pools:
+        if pool.redundant and (routed(architecture) + pool.redundant) % (pool.layout.ep * pool.ranks):
+            raise support.shape("slots")
 
 
 def pools_of(

@@ -185,7 +185,7 @@ def limits(chip: Chip, chips: int) -> dict[str, str]:
 
 
 def ranks(chip: Chip) -> tuple[int, str]:
-    """Return the devices that one chip is to software, and what they are called: 1 where nothing else is said."""
+    """Return the devices that one chip is to software, and their words: 1 and "" where nothing is said."""
     for row in table()["ranks"]:
         if chip.generation in row["chips"]:
             return int(row["ranks"]), f"{row['ranks']} {row['words']} a chip ({row['source']})"
@@ -235,8 +235,8 @@ def _notes(engine: str, subject: Subject, chip: Entry | None) -> Iterator[str]:
     """Yield what works in another way than a reader would think."""
     if chip and chip["status"] == "plugin":
         yield (
-            f"{name(engine)} runs on {subject.chip.name} through {chip['note']} ({chip['source']}), with which the "
-            "flags were not compared"
+            f"{name(engine)} runs on {subject.chip.name} through {chip['note']} ({chip['source']}), "
+            "with which the flags were not compared"
         )
     for item in subject.formats:
         row = _format(engine, item, subject.chip)

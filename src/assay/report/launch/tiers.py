@@ -40,7 +40,10 @@ def offloading(setting: Setting, pool: Pool) -> dict[str, Any] | None:
         return None
     extra: dict[str, Any] = {"cpu_bytes_to_use": int(each * pool.rank_chips)}
     if ssd(setting, pool):
-        extra |= {"spec_name": "TieringOffloadingSpec", "secondary_tiers": [{"type": "fs", "root_dir": STORE}]}
+        extra |= {
+            "spec_name": "TieringOffloadingSpec",
+            "secondary_tiers": [{"type": "fs", "root_dir": STORE}],
+        }
     return {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": extra}
 
 

@@ -2,13 +2,14 @@
 
 Attention data parallelism gives every chip of a stage requests of its own: the degree is the TP size. An
 engine over several nodes is one MPI job. Flags are those of the engine's own list of them, settings those of
-its published classes (`fields.py` checks their types): the package cannot be installed without a GPU's libraries.
+its published classes (`fields.py` checks their types); the package itself was not at hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+
 import yaml
 
 from assay.report.launch import support, tiers
@@ -98,20 +99,16 @@ def _transfer(setting: Setting, pool: Pool) -> list[Argument]:
 
 
 def _balance(setting: Setting, pool: Pool) -> list[Argument]:
-    """Return redundant experts: slots for all of a layer's experts and their copies, moved while serving.
-
-    Raises:
-        Unsupported: slots that the chips of the expert group do not share evenly.
-    """
+    """Return redundant experts: slots for all of a layer's experts and their copies, moved while serving."""
     if not pool.redundant:
         return []
     slots = setting.experts + pool.redundant
-    if slots % pool.layout.ep:
-        raise support.shape("trtllm-slots")
     tool, why = "trtllm-yaml", f"{setting.experts} experts a layer and {pool.redundant} copies"
     return [
         argument(tool, "moe_config.load_balancer.num_slots", slots, why),
-        argument(tool, "moe_config.load_balancer.layer_updates_per_iter", 1, "ranks are kept even, as in the row"),
+        argument(
+            tool, "moe_config.load_balancer.layer_updates_per_iter", 1, "ranks are kept even, as in the row"
+        ),
     ]
 
 

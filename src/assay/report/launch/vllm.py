@@ -99,7 +99,7 @@ def overlapped(pool: Pool) -> bool:
 
 
 def _exchange(pool: Pool) -> list[Argument]:
-    """Return how tokens reach experts on other nodes; two batches take turns only over DeepEP's first kernels."""
+    """Return how tokens reach experts on other nodes; two batches take turns over DeepEP's first kernels."""
     layout = pool.layout
     if layout.ep == 1 or layout.dp == 1 or pool.nodes == 1 or pool.system.chip.vendor != "nvidia":
         return []
