@@ -84,10 +84,19 @@ def packed(name: str, items: Any) -> NDArray[Any]:
     words = kind(name)
     if words.names is None:
         return np.array(items, dtype=words)
-    fields_of = words.names
-    made = np.zeros(len(items), dtype=words)  # what lies between fields is zero too
-    made[:] = [tuple(getattr(item, field) for field in fields_of) for item in items]
+    made = np.zeros(len(items), dtype=words)
+    for field in words.names:  # one at a time: rows as tuples would take several times as much
+        made[field] = [getattr(item, field) for item in items]
     return made
+
+
+def lengthen(state: State, name: str, count: int) -> None:
+    """Add so many zero records or numbers to a field of the state, in place."""
+    items: Any = getattr(state, name)
+    if isinstance(items, np.ndarray):
+        items.resize(len(items) + count, refcheck=False)  # nobody else holds them
+    else:
+        items.extend(plain(name, np.zeros(count, dtype=kind(name))))
 
 
 def as_plain(state: State) -> State:

@@ -305,7 +305,7 @@ def _loop(
             if reason == s.MORE_REQUESTS:
                 state = feed.refill(state)
             elif reason == s.MORE_SLOTS:
-                state = grow(state)
+                grow(state)
             elif progress is not None:
                 share = int(tally.ended.sum()) / feed.expected if feed.expected else 0.0
                 progress(f"{int(tally.ended.sum()):,} requests", min(share, 1.0))
@@ -319,13 +319,11 @@ def is_array(items: Any) -> bool:
     return isinstance(items, np.ndarray)
 
 
-def grow(state: s.State) -> s.State:
-    """Return the state with twice the slots for requests in flight."""
-    wide: Any = forms.as_arrays(state)
-    size = len(wide.slots)
+def grow(state: s.State) -> None:
+    """Make room for twice as many requests in flight; no slot is free."""
+    size = len(state.slots)
     for name in ("flight", "slots", "later_at", "later_slot", "log"):
-        array = getattr(wide, name)
-        array.resize(len(array) + size, refcheck=False)  # in place: nobody else holds them
-    wide.slots[:size] = np.arange(2 * size - 1, size - 1, -1)
-    forms.write(wide, "totals", "free", size)
-    return wide if is_array(state.slots) else forms.as_plain(wide)
+        forms.lengthen(state, name, size)
+    slots: Any = state.slots
+    slots[:size] = range(2 * size - 1, size - 1, -1)
+    forms.write(state, "totals", "free", size)
