@@ -111,6 +111,7 @@ class Lengths:
             none,
             none,
             none,
+            none,
         )
 
 
