@@ -79,8 +79,8 @@ def followed(found: Trace, load: Load) -> Requests | Sessions:
     played = paced(found.requests, gap)
     later = int((played.requests.turn > 0).sum())
     print(
-        f"assay: {later:,} of {len(found.requests):,} requests wait for the answer before them and the pause that "
-        "the trace measured (--sessions open: they come when the trace says).",
+        f"assay: {later:,} of {len(found.requests):,} requests wait for the answer before them and the "
+        "pause that the trace measured (--sessions open: they come when the trace says).",
         file=sys.stderr,
     )
     return played.scaled(load.speed)
