@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from assay.cli.flags import Count, Facts, Lengths, Name
 from assay.cli.progress import progress
 from assay.cli.simulate_flags import Load, Objective, Routing, Serving, Talk
-from assay.cli.simulate_job import INTERRUPTED, Asked, Job, concluded, execute, prepare, requests_of, show
+from assay.cli.simulate_job import INTERRUPTED, Asked, Job, concluded, execute, prepare, show
 from assay.cli.simulate_seeds import run_seeds
 from assay.errors import BadInput
 
@@ -104,7 +104,7 @@ def search(job: Job, report: Callable[[str, float], None]) -> dict[str, Any]:
 
     def good(load: float) -> float:
         if job.load.trace:
-            traffic: Requests | Sessions = requests_of(job.traffic).scaled(rate=load)
+            traffic: Requests | Sessions = job.traffic.scaled(load)
         elif job.shape is not None:
             traffic = talking(job.load, job.shape, job.question, load)
         else:

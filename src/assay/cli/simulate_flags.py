@@ -28,6 +28,7 @@ class Load:
         on_bad: leave bad rows of the trace out and name them, or refuse the file.
         columns: of the trace that assay does not know: arrival=ts,isl=prompt,osl=answer.
         time_unit: of its arrivals: s, ms, us, ns, min, h or iso, where the file does not say.
+        sessions: closed: a turn of the trace waits for the answer before it and its pause; open: for nothing.
         rate: requests per second, as a Poisson process.
         concurrency: users that ask again as soon as they are answered.
         session_rate: sessions that begin per second; turns follow each answer, the context grows.
@@ -40,6 +41,7 @@ class Load:
     on_bad: Literal["keep", "refuse"] = "keep"
     columns: Columns | None = None
     time_unit: Name | None = None
+    sessions: Literal["closed", "open"] | None = None
     rate: Rate | None = None
     concurrency: Count | None = None
     session_rate: Rate | None = None
