@@ -20,11 +20,13 @@ from assay.errors import DoesNotFit
 from assay.estimate import BASES
 from assay.llm.formats import native_formats, native_label
 from assay.llm.layout import Layout
+from assay.plan import finer
 from assay.plan.caches import Hits, delayed, hits, prefilling, settled, stated
 from assay.plan.choice import Choice, choose
 from assay.plan.crossover import remarks
-from assay.plan.disaggregate import pairs, shortlist, sides
+from assay.plan.disaggregate import Pairs, Sides, pairs, shortlist, sides
 from assay.plan.experts import redundancy_note, redundant_of
+from assay.plan.finer import Places, Second, seconds
 from assay.plan.inputs import cache_of
 from assay.plan.moves import limited_by
 from assay.plan.pareto import front
@@ -43,7 +45,7 @@ Floats = NDArray[np.float64]
 
 #: Candidates kept a pair of formats before the measured corrections are applied.
 MOST_CANDIDATES = 64
-MOST_PAIRS = 64
+MOST_PAIRS = 48
 MOST_FRONT = 24
 
 
@@ -67,7 +69,8 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
         NoEvidence: a fact of the chip that is needed is not published.
     """
     place, notes = place_of(question, model, system, facts)
-    together, apart = [], []
+    together: list[Points] = []
+    again: tuple[list[Second], list[Second]] = ([], [])
     swept: list[Sweep] = []
     refused: DoesNotFit | None = None
     tried = formats(system.chip, question.weights, native_formats(model.architecture)["experts"])
@@ -84,9 +87,13 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
                 points, used = _together(place, weights, way, found)
                 together.append(points)
                 swept.append(used)
+                if question.caches is None:
+                    again[0].append(_closer(place, points, used))
             if question.serving != "aggregated" and question.osl > 1:
                 plain = next(item for item in found_all if item.copy.copies == way[1])
-                apart.extend(_disaggregated(place, weights, plain, found))
+                again[1].extend(_disaggregated(place, weights, plain, found))
+    together += seconds(again[0], question)
+    apart = [item.first for item in again[1]] + seconds(again[1], question)
     groups = together + apart
     if not groups:
         raise refused or DoesNotFit(_nothing(question, model, system))
@@ -160,8 +167,17 @@ def _together(place: Place, weights: str, way: Way, found: Sweep) -> tuple[Point
     return gather(exact, rows, first, place.price, question.engine, hits=known), fuller
 
 
-def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> list[Points]:
-    """Return the disaggregated candidates in one pair of formats: none, or one group.
+def _closer(place: Place, points: Points, used: Sweep) -> Second:
+    """Return a second look at the aggregated candidates of a sweep, whose hits are stated."""
+
+    def gathered(near: Sweep, places: Places) -> Points:
+        return gather(near, places[0], places[1], place.price, place.question.engine)
+
+    return finer.together(used, points, place.question, gathered)
+
+
+def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> list[Second]:
+    """Return the disaggregated candidates in one pair of formats, with a second look: none, or one group.
 
     Args:
         place: where the question is answered.
@@ -186,16 +202,23 @@ def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> li
     both = sides(first, found, settings, place.limit)
     if both is None:
         return []
-    matches = pairs(both, place.limit, rate=question.rate, concurrency=question.concurrency)
-    if known is not None:
-        known = known.take(both.rows[0])
-        matches = delayed(matches, known.fetch)
+    known = known.take(both.rows[0]) if known is not None else None
+
+    def match(pools: Sides) -> Pairs:
+        made = pairs(pools, place.limit, rate=question.rate, concurrency=question.concurrency)
+        return made if known is None else delayed(made, known.fetch)
+
+    def points(pools: Sides, made: Pairs, places: Places) -> Points:
+        prices, offered = (place.first_price, place.price), question.rate is not None
+        kept = None if known is None else known.take(places[0])
+        return gather_pairs(pools, made, places, prices, question.engine, offered=offered, hits=kept)
+
+    matches = match(both)
     places = shortlist(matches, question.osl, question.ttft, question.tpot, MOST_PAIRS)
     if not len(places[0]):
         return []
-    known = known.take(places[0]) if known is not None else None
-    prices, offered = (place.first_price, place.price), question.rate is not None
-    return [gather_pairs(both, matches, places, prices, question.engine, offered=offered, hits=known)]
+    coarse = points(both, matches, places)
+    return [finer.apart((both, matches), coarse, question, settings, match, points)]
 
 
 def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
