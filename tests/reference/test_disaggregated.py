@@ -141,6 +141,7 @@ def test_gb300_beats_gb200_by_the_recipes_that_were_measured() -> None:
             isl=8192,
             osl=1024,
             serving="disaggregated",
+            engine="vllm",
         )
     ).fronts
     ratio = [at(free[name], 27, "total_tokens_per_s_per_chip") for name in ("gb300-nvl72", "gb200-nvl72")]
@@ -213,6 +214,7 @@ def test_gb200_against_b200_on_deepseek_r1_fp4(monkeypatch: pytest.MonkeyPatch) 
             osl=1024,
             weights="fp4",
             speculation="auto",
+            engine="trtllm",
         )
     )
     rack, node = found.fronts["gb200-nvl72"], found.fronts["hgx-b200-8"]

@@ -24,6 +24,7 @@ from assay.plan.caches import Hits, delayed, hits, prefilling, settled, stated
 from assay.plan.choice import Choice, choose
 from assay.plan.crossover import remarks
 from assay.plan.disaggregate import pairs, shortlist, sides
+from assay.plan.engines import engines
 from assay.plan.experts import redundancy_note, redundant_of
 from assay.plan.inputs import cache_of
 from assay.plan.moves import limited_by
@@ -67,8 +68,46 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
         NoEvidence: a fact of the chip that is needed is not published.
     """
     place, notes = place_of(question, model, system, facts)
-    together, apart = [], []
-    swept: list[Sweep] = []
+    tried: list[_Candidates] = []
+    refused: DoesNotFit | None = None
+    for name in engines(question.engine, model.name, system, facts):
+        try:
+            tried.append(_candidates(replace(place, question=replace(question, engine=name))))
+        except DoesNotFit as error:
+            refused = refused or error
+    groups = [points for found in tried for points in (*found.together, *found.apart)]
+    if not groups:
+        raise refused or DoesNotFit(_nothing(question, model, system))
+    chosen = choose(groups, question)
+    if question.rate is not None:
+        chosen = [settle(choice, question, place.price) for choice in chosen]
+    rows = [build(choice, question, notes) for choice in chosen]
+    if rows:
+        best = chosen[0].points.found.copy.engine
+        own = next(found for found in tried if found.engine == best.named)
+        said = remarks(question, chosen[0], own.together, own.apart, own.swept)
+        rows[0] = replace(rows[0], notes=said + rows[0].notes)
+    return Platform(tuple(rows), pareto(groups), tuple(chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """What one engine offers on a platform: aggregated and disaggregated points, and aggregated sweeps."""
+
+    engine: str
+    together: list[Points]
+    apart: list[Points]
+    swept: list[Sweep]
+
+
+def _candidates(place: Place) -> _Candidates:
+    """Return the candidates of a place with the engine of its question.
+
+    Raises:
+        DoesNotFit: no legal layout holds the model.
+    """
+    question, model, system = place.question, place.model, place.system
+    made = _Candidates(question.engine, [], [], [])
     refused: DoesNotFit | None = None
     tried = formats(system.chip, question.weights, native_formats(model.architecture)["experts"])
     ways = place.ways(options(question.speculation, model, question.acceptance))
@@ -82,21 +121,14 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
                 continue
             elif question.serving != "disaggregated":
                 points, used = _together(place, weights, way, found)
-                together.append(points)
-                swept.append(used)
+                made.together.append(points)
+                made.swept.append(used)
             if question.serving != "aggregated" and question.osl > 1:
                 plain = next(item for item in found_all if item.copy.copies == way[1])
-                apart.extend(_disaggregated(place, weights, plain, found))
-    groups = together + apart
-    if not groups:
-        raise refused or DoesNotFit(_nothing(question, model, system))
-    chosen = choose(groups, question)
-    if question.rate is not None:
-        chosen = [settle(choice, question, place.price) for choice in chosen]
-    rows = [build(choice, question, notes) for choice in chosen]
-    if rows:
-        rows[0] = replace(rows[0], notes=remarks(question, chosen[0], together, apart, swept) + rows[0].notes)
-    return Platform(tuple(rows), pareto(groups), tuple(chosen))
+                made.apart.extend(_disaggregated(place, weights, plain, found))
+    if refused is not None and not made.together and not made.apart:
+        raise refused
+    return made
 
 
 def _nothing(question: Question, model: Model, system: System) -> str:
@@ -231,7 +263,7 @@ def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
         replicas += 1
         found, known = stated(question, run, replicas)
     first = np.zeros(1, dtype=np.intp)
-    points = gather(found, first, first, price, question.engine, offered=True, hits=known)
+    points = gather(found, first, first, price, copy.engine.named, offered=True, hits=known)
     return replace(choice, points=points, index=0, replicas=replicas)
 
 
@@ -249,7 +281,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     extra += (quality,) if quality else ()
     extra += redundancy_note(copy, layout)
     return Row(
-        deployment=deployment(choice, question),
+        deployment=deployment(choice),
         concurrency=float(points.concurrency[index]),
         chips=choice.chips,
         figures=figures,
@@ -264,7 +296,7 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     )
 
 
-def deployment(choice: Choice, question: Question) -> Deployment:
+def deployment(choice: Choice) -> Deployment:
     """Return what a choice runs where."""
     points, index, side = choice.points, choice.index, choice.points.side
     copy = points.found.copy
@@ -282,7 +314,7 @@ def deployment(choice: Choice, question: Question) -> Deployment:
         weights=copy.weights if copy.weights != "native" else native_label(copy.model.architecture),
         kv=copy.kv,
         replicas=replicas,
-        engine=question.engine,
+        engine=copy.engine.named,
         prefill=prefill,
         prefill_system=other,
         speculation=label(copy.model, points.found.step.workload.drafts),
@@ -310,7 +342,6 @@ def pareto(groups: list[Points]) -> tuple[Mapping[str, Any], ...]:
 def plain(points: Points, index: NDArray[np.intp]) -> list[dict[str, Any]]:
     """Return points of a front as plain data."""
     copy, n = points.found.copy, len(points.layouts)
-    question = Question(copy.model.name)
     names = [name for name in FIGURES if name in points.figures]
     figures = zip(*(points.figures[name].rows(index, n) for name in names), strict=True)
     return [
@@ -319,10 +350,11 @@ def plain(points: Points, index: NDArray[np.intp]) -> list[dict[str, Any]]:
             "chips": int(points.chips[place]),
             "deployment": made.label(),
             "serving": made.serving,
+            "engine": made.engine,
             "weights": copy.weights,
             "kv": copy.kv,
         }
         | dict(zip(names, row, strict=True))
         for place, row in zip(index.tolist(), figures, strict=True)
-        for made in [deployment(Choice(points, place, 1, True, 0.0), question)]
+        for made in [deployment(Choice(points, place, 1, True, 0.0))]
     ]
