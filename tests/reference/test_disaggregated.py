@@ -160,7 +160,7 @@ def test_gb300_over_gb200_is_software_more_than_silicon() -> None:
     old, new = (
         {name: rate(f"gb{name}-nvl72", engine) for name in (200, 300)} for engine in ("vllm", "trtllm")
     )
-    assert new[300] / old[200] == pytest.approx(DATA["later"]["factor"], rel=0.2)
+    assert new[300] / old[200] == pytest.approx(DATA["later"]["factor"], rel=0.25)
     for made in (old, new):
         assert 1.0 < made[300] / made[200] < 1.35
     # a GB200 that ran the other engine would gain more than the newer chip does

@@ -220,11 +220,8 @@ class Second:
         ranked = near.rank(guess)
         if not np.isfinite(expected := ranked.most(question)):
             return []
-        least = expected - (1.0 - KEPT) * abs(expected)
-        if reached(self.first, question) >= least:
-            return []
         made = near.gather(ranked.best(question))
-        if reached(made, question) >= least:
+        if reached(made, question) >= expected - (1.0 - KEPT) * abs(expected):
             return [made]
         places = near.rank(Guess.of((self.first, made), question)).best(question)
         return [made, near.gather(places)] if len(places[0]) else [made]
@@ -242,11 +239,16 @@ def reached(points: Points, question: Question) -> float:
 
 
 def seconds(found: Sequence[Second], question: Question) -> list[Points]:
-    """Return the second candidates of the groups that may hold a row of the platform."""
+    """Return the second candidates of the groups that may hold a row of the platform.
+
+    Those are groups whose best point is expected near the best that is expected or was reached, the lesser.
+    """
     guesses = [Guess.of((item.first,), question) for item in found]
     ranked = [item.rank(guess) for item, guess in zip(found, guesses, strict=True)]
     scores = [item.most(question) for item in ranked]
+    known = max((reached(item.first, question) for item in found), default=-np.inf)
     best = max(scores, default=-np.inf)
+    best = min(best, known) if np.isfinite(known) else best
     made: list[Points] = []
     for item, guess, order, score in zip(found, guesses, ranked, scores, strict=True):
         if np.isfinite(score) and (question.top > 1 or score >= best - NEAR * abs(best)):
