@@ -99,7 +99,9 @@ def test_room_of_a_group() -> None:
 
 def test_a_cut_length_is_a_warning(launched: Make) -> None:
     files = emit(launched("h200", "tp8"), Question(model="qwen3-8b", isl=60_000, osl=1000), "vllm")
-    assert any("Requests of up to 122,000 tokens were expected; 40,960 fit." in said for said in files.warnings)
+    assert any(
+        "Requests of up to 122,000 tokens were expected; 40,960 fit." in said for said in files.warnings
+    )
 
 
 def test_a_rate_admits_more_than_the_mean(launched: Make) -> None:
@@ -151,7 +153,9 @@ def test_sglang_tiers_are_counted_a_chip(launched: Make) -> None:
 
 
 def test_trtllm_tiers_are_bytes_a_chip(launched: Make) -> None:
-    cache = settings(emit(launched("b200", "dep8"), asked("deepseek-r1", caches=BOTH), "trtllm"))["kv_cache_config"]
+    cache = settings(emit(launched("b200", "dep8"), asked("deepseek-r1", caches=BOTH), "trtllm"))[
+        "kv_cache_config"
+    ]
     assert (cache["host_cache_size"], cache["disk_cache_size"]) == (250_000_000_000, 3_750_000_000_000)
     assert cache["use_kv_cache_manager_v2"] is True
 
@@ -205,7 +209,23 @@ def test_two_batches_take_turns_where_the_row_counts_it(launched: Make) -> None:
     drafting = emit(launched("h200", "dep16", speculation="MTP1"), asked("deepseek-r1"), "vllm")
     assert "--enable-dbo" not in text(drafting)
     assert any("take turns" in said for said in drafting.warnings)
-    assert "--enable-two-batch-overlap" in text(emit(launched("h200", "dep16"), asked("deepseek-r1"), "sglang"))
+    assert "--enable-two-batch-overlap" in text(
+        emit(launched("h200", "dep16"), asked("deepseek-r1"), "sglang")
+    )
+
+
+def test_prompts_over_several_chips(launched: Make) -> None:
+    sglang = emit(launched("h200", "tp4cp2"), asked("glm-5.2"), "sglang")
+    assert (flag(sglang, "attn-cp-size"), flag(sglang, "cp-strategy")) == ("2", "interleave")
+    assert "--enable-prefill-cp" in text(sglang)
+    other = emit(launched("h200", "tp4cp2"), asked("mimo-v2-flash"), "sglang")
+    assert flag(other, "cp-strategy") == "zigzag"
+    with pytest.raises(Unsupported, match="not in a pool that only decodes"):
+        emit(launched("h200", "tp4cp2", prefill="2xtp4"), asked("glm-5.2"), "sglang")
+    assert (
+        flag(emit(launched("h200", "tp4cp2"), asked("glm-5.2"), "vllm"), "prefill-context-parallel-size")
+        == "2"
+    )
 
 
 def test_devices_of_a_chip_are_counted(launched: Make) -> None:
@@ -221,7 +241,11 @@ def test_devices_of_a_chip_are_counted(launched: Make) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "words"),
-    [("vllm", "experimental plugin"), ("sglang", "no released version"), ("trtllm", "does not put attention")],
+    [
+        ("vllm", "experimental plugin"),
+        ("sglang", "no released version"),
+        ("trtllm", "does not put attention"),
+    ],
 )
 def test_attention_and_experts_apart_is_refused_by_each_engine(
     launched: Make, engine: str, words: str

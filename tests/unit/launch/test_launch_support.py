@@ -48,6 +48,8 @@ def test_every_row_of_the_table_has_a_source_and_a_date() -> None:
         "serve",
         "devices",
         "products",
+        "ranks",
+        "prompt_splits",
     ):
         for row in content[part]:
             assert row["source"] in content["sources"], row

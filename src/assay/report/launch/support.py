@@ -192,6 +192,13 @@ def ranks(chip: Chip) -> tuple[int, str]:
     return 1, ""
 
 
+def prompt_split(model: str) -> tuple[str, str]:
+    """Return how SGLang cuts a model's prompts for context parallelism, and the source."""
+    rows = table()["prompt_splits"]
+    found = next((row for row in rows if model in row.get("models", ())), rows[0])
+    return str(found["strategy"]), str(found["source"])
+
+
 def visible(chip: Chip) -> str:
     """Return the variable that chooses chips of a node, "" if its maker's is not in the table."""
     return next((str(row["visible"]) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
