@@ -228,6 +228,26 @@ def test_prompts_over_several_chips(launched: Make) -> None:
     )
 
 
+def test_kernels_that_are_off_unless_asked_for(launched: Make) -> None:
+    row, model = launched("mi355x", "tp8"), asked("deepseek-r1")
+    assert 'export VLLM_ROCM_USE_AITER="${VLLM_ROCM_USE_AITER:-1}"' in text(emit(row, model, "vllm"))
+    for target in ("lws", "kserve", "llm-d"):
+        content = emit(row, model, target, engine="vllm").files[0].text
+        assert re.search(r"name: VLLM_ROCM_USE_AITER\n\s+value: '1'", content), target
+    assert "AITER" not in text(emit(launched("h200", "tp8"), model, "vllm"))
+
+
+def test_pods_that_talk_over_the_network_need_its_device(launched: Make) -> None:
+    def warned(system: str, layout: str, target: str) -> bool:
+        files = emit(launched(system, layout), asked("deepseek-r1"), target, engine="vllm")
+        return any("RDMA" in said for said in files.warnings)
+
+    assert warned("h200", "dep16", "lws")
+    assert not warned("h200", "dep8", "lws")
+    assert not warned("gb200-nvl72", "dep16", "lws")
+    assert not warned("h200", "dep16", "vllm")
+
+
 def test_devices_of_a_chip_are_counted(launched: Make) -> None:
     assert ranks(catalogue().chip("trainium2"))[0] == 4
     assert ranks(catalogue().chip("h200-sxm")) == (1, "")

@@ -199,6 +199,14 @@ def prompt_split(model: str) -> tuple[str, str]:
     return str(found["strategy"]), str(found["source"])
 
 
+def environment(engine: str, chip: Chip) -> list[dict[str, str]]:
+    """Return variables that an engine needs on a chip, each `{name, value, why}`."""
+    rows = [
+        row for row in table()["environment"] if row["engine"] == engine and chip.generation in row["chips"]
+    ]
+    return [{key: str(row[key]) for key in ("name", "value", "why")} for row in rows]
+
+
 def visible(chip: Chip) -> str:
     """Return the variable that chooses chips of a node, "" if its maker's is not in the table."""
     return next((str(row["visible"]) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
