@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,17 +65,21 @@ def test_a_workload_says_how_long_its_requests_get() -> None:
     assert other.tokens == 4096  # its longest is unpublished: twice the mean
 
 
-def test_a_trace_says_how_long_its_requests_get(tmp_path: Path) -> None:
-    trace = tmp_path / "trace.jsonl"
-    rows = [(1000, 100), (7000, 500), (200, 3000)]
-    lines = [
-        json.dumps({"timestamp": k, "input_length": a, "output_length": b, "hash_ids": [k]})
-        for k, (a, b) in enumerate(rows)
-    ]
-    trace.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = longest(asked("x", caches=Caches(trace=str(trace))), 131072)
+def test_a_trace_says_how_long_its_requests_get(trace: str) -> None:
+    found = longest(asked("x", caches=Caches(trace=trace)), 131072)
     assert found.tokens == 8192  # 7,500
     assert "longest of the 3 requests of trace.jsonl" in found.why
+
+
+def test_the_load_test_replays_a_trace(launched: Make, trace: str) -> None:
+    row = launched("h200", "tp8")
+    replay = text(emit(row, asked("llama-3.3-70b", caches=Caches(trace=trace)), "vllm"), "loadtest.sh")
+    assert f"--input-file {trace} " in replay
+    assert "--custom-dataset-type mooncake_trace" in replay
+    assert "but by aiperf, which replays the trace" in replay
+    other = text(emit(row, asked("llama-3.3-70b", caches=HOST), "vllm"), "loadtest.sh")
+    assert "--isl" in other
+    assert "below are not tried." in other
 
 
 def test_a_length_is_cut_to_the_model_and_to_the_cache() -> None:
