@@ -203,6 +203,21 @@ def test_trtllm_drafts_with_heads_and_with_a_model(launched: Make) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("engine", "sign"),
+    [
+        ("vllm", "--speculative-config"),
+        ("sglang", "--speculative-algorithm"),
+        ("trtllm", "speculative_config:"),
+    ],
+)
+def test_prefill_has_the_drafter_whose_cache_it_hands_over(launched: Make, engine: str, sign: str) -> None:
+    row = launched("b200", "dep8", prefill="2xtep8", speculation="MTP2")
+    files = emit(row, asked("deepseek-r1"), engine)
+    content = "".join(file.text for file in files.files if "prefill" in file.name)
+    assert sign in content
+
+
 def test_two_batches_take_turns_where_the_row_counts_it(launched: Make) -> None:
     far = emit(launched("h200", "dep16"), asked("deepseek-r1"), "vllm")
     assert flag(far, "all2all-backend") == "deepep_high_throughput"

@@ -185,6 +185,11 @@ def warnings(made: Setting, target: str) -> list[str]:
     drafts = made.pools[-1].drafting
     if drafts and drafts.model and not drafts.source:
         found.append(f"assay knows no draft model for {made.served}: put one into {drafts.model}.")
+    if drafts and drafts.source and made.engine != "vllm":
+        found.append(
+            f"{drafts.model} is named by a recipe of vLLM ({drafts.source}); whether "
+            f"{support.name(made.engine)} loads it is not among assay's sources."
+        )
     if drafts:
         found.append("The load test's prompts are random tokens; text is drafted better.")
     found += _gaps(made)

@@ -123,7 +123,7 @@ def size_arguments(setting: Setting, pool: Pool) -> list[Argument]:
     tokens, why = setting.tokens(pool), "step the row was predicted with"
     if pool.role == "decode":
         tokens = max(tokens, int(rule("decode_step_least")))
-        why = "decodes, one token a sequence, and what did not arrive of a prompt"
+        why = "decodes: a token of each sequence, its drafts, and what did not arrive of a prompt"
     found.append(argument("vllm", "max-num-batched-tokens", tokens, why))
     why = "share of memory the row was predicted with"
     found.append(argument("vllm", "gpu-memory-utilization", setting.share(pool), why))
