@@ -264,6 +264,8 @@ def test_pods_that_talk_over_the_network_need_its_device(launched: Make) -> None
     assert not warned("h200", "dep8", "lws")
     assert not warned("gb200-nvl72", "dep16", "lws")
     assert not warned("h200", "dep16", "vllm")
+    tpu = emit(launched("tpu-v6e", "tp8"), asked("llama-3.3-70b"), "lws", engine="vllm")
+    assert any("kind and topology" in said for said in tpu.warnings)
 
 
 def test_devices_of_a_chip_are_counted(launched: Make) -> None:

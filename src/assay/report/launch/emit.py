@@ -171,12 +171,7 @@ def heading(made: Setting, target: str, *, what: str = "") -> list[str]:
 
 def warnings(made: Setting, target: str) -> list[str]:
     """Return what a reader must know before starting anything."""
-    found = []
-    if target in _STARTS and (made.disaggregated or any(networked(pool) for pool in made.pools)):
-        found.append(
-            "Pods talk over the network: add your cluster's RDMA device and rights to their limits, which "
-            "every cluster names in its own way; without them tokens and caches go over TCP."
-        )
+    found = _cluster(made) if target in _STARTS else []
     if made.checkpoint.warning:
         found.append(made.checkpoint.warning)
     note = quality_note(made.model, made.row.deployment.weights) if made.model else None
@@ -207,6 +202,18 @@ def warnings(made: Setting, target: str) -> list[str]:
     if made.disaggregated and made.pools[0].system.id != made.pools[-1].system.id:
         found.append("Prefill and decode run on different chips: check that caches are laid out alike.")
     return found
+
+
+def _cluster(made: Setting) -> list[str]:
+    """Return what pods need that depends on the cluster."""
+    found = []
+    if made.disaggregated or any(networked(pool) for pool in made.pools):
+        found.append(
+            "Pods talk over the network: add your cluster's RDMA device and rights to their limits, which "
+            "every cluster names in its own way; without them tokens and caches go over TCP."
+        )
+    wanted = dict.fromkeys(support.wants(pool.system.chip) for pool in made.pools)
+    return found + [f"Pods also want {words}." for words in wanted if words]
 
 
 def _gaps(made: Setting) -> list[str]:

@@ -209,7 +209,16 @@ def environment(engine: str, chip: Chip) -> list[dict[str, str]]:
 
 def visible(chip: Chip) -> str:
     """Return the variable that chooses chips of a node, "" if its maker's is not in the table."""
-    return next((str(row["visible"]) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
+    return _device(chip, "visible")
+
+
+def wants(chip: Chip) -> str:
+    """Return what else a pod with a chip needs that depends on the cluster, "" if nothing is known."""
+    return _device(chip, "wants")
+
+
+def _device(chip: Chip, key: str) -> str:
+    return next((str(row.get(key, "")) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
 
 
 def product(chip: Chip) -> str:
