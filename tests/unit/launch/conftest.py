@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from math import nan
+from pathlib import Path
 
 import pytest
 
@@ -98,13 +100,27 @@ def launched() -> Callable[..., Row]:
 
 
 @pytest.fixture
-def tiers() -> tuple[Caches, ...]:
-    """Caches below the chip's memory: in host memory, on SSD behind it, on SSD alone."""
+def trace(tmp_path: Path) -> str:
+    """Write a trace with prefix blocks: three requests, the longest one 7,500 tokens."""
+    rows = [(1000, 100), (7000, 500), (200, 3000)]
+    lines = [
+        json.dumps({"timestamp": k, "input_length": isl, "output_length": osl, "hash_ids": [k]})
+        for k, (isl, osl) in enumerate(rows)
+    ]
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def tiers(trace: str) -> tuple[Caches, ...]:
+    """Caches below the chip's memory: in host memory, on SSD behind it, on SSD alone; and hits of a trace."""
     ssd = {"ssd": 30e12, "ssd_bandwidth": 2e10}
     return (
         Caches(hit_rate=0.5, host=2e12),
         Caches(hit_rate=0.5, host=2e12, **ssd),
         Caches(hit_rate=0.5, **ssd),
+        Caches(trace=trace),
     )
 
 

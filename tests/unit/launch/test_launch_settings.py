@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,17 +65,21 @@ def test_a_workload_says_how_long_its_requests_get() -> None:
     assert other.tokens == 4096  # its longest is unpublished: twice the mean
 
 
-def test_a_trace_says_how_long_its_requests_get(tmp_path: Path) -> None:
-    trace = tmp_path / "trace.jsonl"
-    rows = [(1000, 100), (7000, 500), (200, 3000)]
-    lines = [
-        json.dumps({"timestamp": k, "input_length": a, "output_length": b, "hash_ids": [k]})
-        for k, (a, b) in enumerate(rows)
-    ]
-    trace.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = longest(asked("x", caches=Caches(trace=str(trace))), 131072)
+def test_a_trace_says_how_long_its_requests_get(trace: str) -> None:
+    found = longest(asked("x", caches=Caches(trace=trace)), 131072)
     assert found.tokens == 8192  # 7,500
     assert "longest of the 3 requests of trace.jsonl" in found.why
+
+
+def test_the_load_test_replays_a_trace(launched: Make, trace: str) -> None:
+    row = launched("h200", "tp8")
+    replay = text(emit(row, asked("llama-3.3-70b", caches=Caches(trace=trace)), "vllm"), "loadtest.sh")
+    assert f"--input-file {trace} " in replay
+    assert "--custom-dataset-type mooncake_trace" in replay
+    assert "but by aiperf, which replays the trace" in replay
+    other = text(emit(row, asked("llama-3.3-70b", caches=HOST), "vllm"), "loadtest.sh")
+    assert "--isl" in other
+    assert "below are not tried." in other
 
 
 def test_a_length_is_cut_to_the_model_and_to_the_cache() -> None:
@@ -99,7 +102,9 @@ def test_room_of_a_group() -> None:
 
 def test_a_cut_length_is_a_warning(launched: Make) -> None:
     files = emit(launched("h200", "tp8"), Question(model="qwen3-8b", isl=60_000, osl=1000), "vllm")
-    assert any("Requests of up to 122,000 tokens were expected; 40,960 fit." in said for said in files.warnings)
+    assert any(
+        "Requests of up to 122,000 tokens were expected; 40,960 fit." in said for said in files.warnings
+    )
 
 
 def test_a_rate_admits_more_than_the_mean(launched: Make) -> None:
@@ -151,7 +156,9 @@ def test_sglang_tiers_are_counted_a_chip(launched: Make) -> None:
 
 
 def test_trtllm_tiers_are_bytes_a_chip(launched: Make) -> None:
-    cache = settings(emit(launched("b200", "dep8"), asked("deepseek-r1", caches=BOTH), "trtllm"))["kv_cache_config"]
+    cache = settings(emit(launched("b200", "dep8"), asked("deepseek-r1", caches=BOTH), "trtllm"))[
+        "kv_cache_config"
+    ]
     assert (cache["host_cache_size"], cache["disk_cache_size"]) == (250_000_000_000, 3_750_000_000_000)
     assert cache["use_kv_cache_manager_v2"] is True
 
@@ -196,6 +203,21 @@ def test_trtllm_drafts_with_heads_and_with_a_model(launched: Make) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("engine", "sign"),
+    [
+        ("vllm", "--speculative-config"),
+        ("sglang", "--speculative-algorithm"),
+        ("trtllm", "speculative_config:"),
+    ],
+)
+def test_prefill_has_the_drafter_whose_cache_it_hands_over(launched: Make, engine: str, sign: str) -> None:
+    row = launched("b200", "dep8", prefill="2xtep8", speculation="MTP2")
+    files = emit(row, asked("deepseek-r1"), engine)
+    content = "".join(file.text for file in files.files if "prefill" in file.name)
+    assert sign in content
+
+
 def test_two_batches_take_turns_where_the_row_counts_it(launched: Make) -> None:
     far = emit(launched("h200", "dep16"), asked("deepseek-r1"), "vllm")
     assert flag(far, "all2all-backend") == "deepep_high_throughput"
@@ -205,7 +227,45 @@ def test_two_batches_take_turns_where_the_row_counts_it(launched: Make) -> None:
     drafting = emit(launched("h200", "dep16", speculation="MTP1"), asked("deepseek-r1"), "vllm")
     assert "--enable-dbo" not in text(drafting)
     assert any("take turns" in said for said in drafting.warnings)
-    assert "--enable-two-batch-overlap" in text(emit(launched("h200", "dep16"), asked("deepseek-r1"), "sglang"))
+    assert "--enable-two-batch-overlap" in text(
+        emit(launched("h200", "dep16"), asked("deepseek-r1"), "sglang")
+    )
+
+
+def test_prompts_over_several_chips(launched: Make) -> None:
+    sglang = emit(launched("h200", "tp4cp2"), asked("glm-5.2"), "sglang")
+    assert (flag(sglang, "attn-cp-size"), flag(sglang, "cp-strategy")) == ("2", "interleave")
+    assert "--enable-prefill-cp" in text(sglang)
+    other = emit(launched("h200", "tp4cp2"), asked("mimo-v2-flash"), "sglang")
+    assert flag(other, "cp-strategy") == "zigzag"
+    with pytest.raises(Unsupported, match="not in a pool that only decodes"):
+        emit(launched("h200", "tp4cp2", prefill="2xtp4"), asked("glm-5.2"), "sglang")
+    assert (
+        flag(emit(launched("h200", "tp4cp2"), asked("glm-5.2"), "vllm"), "prefill-context-parallel-size")
+        == "2"
+    )
+
+
+def test_kernels_that_are_off_unless_asked_for(launched: Make) -> None:
+    row, model = launched("mi355x", "tp8"), asked("deepseek-r1")
+    assert 'export VLLM_ROCM_USE_AITER="${VLLM_ROCM_USE_AITER:-1}"' in text(emit(row, model, "vllm"))
+    for target in ("lws", "kserve", "llm-d"):
+        content = emit(row, model, target, engine="vllm").files[0].text
+        assert re.search(r"name: VLLM_ROCM_USE_AITER\n\s+value: '1'", content), target
+    assert "AITER" not in text(emit(launched("h200", "tp8"), model, "vllm"))
+
+
+def test_pods_that_talk_over_the_network_need_its_device(launched: Make) -> None:
+    def warned(system: str, layout: str, target: str) -> bool:
+        files = emit(launched(system, layout), asked("deepseek-r1"), target, engine="vllm")
+        return any("RDMA" in said for said in files.warnings)
+
+    assert warned("h200", "dep16", "lws")
+    assert not warned("h200", "dep8", "lws")
+    assert not warned("gb200-nvl72", "dep16", "lws")
+    assert not warned("h200", "dep16", "vllm")
+    tpu = emit(launched("tpu-v6e", "tp8"), asked("llama-3.3-70b"), "lws", engine="vllm")
+    assert any("kind and topology" in said for said in tpu.warnings)
 
 
 def test_devices_of_a_chip_are_counted(launched: Make) -> None:
@@ -221,7 +281,11 @@ def test_devices_of_a_chip_are_counted(launched: Make) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "words"),
-    [("vllm", "experimental plugin"), ("sglang", "no released version"), ("trtllm", "does not put attention")],
+    [
+        ("vllm", "experimental plugin"),
+        ("sglang", "no released version"),
+        ("trtllm", "does not put attention"),
+    ],
 )
 def test_attention_and_experts_apart_is_refused_by_each_engine(
     launched: Make, engine: str, words: str

@@ -23,6 +23,7 @@ from assay.report.launch import (
 )
 from assay.report.launch.arguments import version
 from assay.report.launch.files import Files, LaunchFile
+from assay.report.launch.manifests import multi_node_nvlink
 from assay.report.launch.setting import Pool, Setting, setting
 from assay.report.launch.support import ENGINES
 from assay.study.answer import Answer, Row
@@ -91,7 +92,7 @@ def emit(
         engine=chosen,
         files=(*found, LaunchFile("loadtest.sh", test)),
         status=made.verdict.status,
-        warnings=tuple(warnings(made)),
+        warnings=tuple(warnings(made, target)),
     )
 
 
@@ -165,12 +166,12 @@ def heading(made: Setting, target: str, *, what: str = "") -> list[str]:
         f"Written by assay {__version__} on {date} for {support.name(made.engine)} {version(made.engine)}"
         f"{'' if target == made.engine else f', target {target}'}{f' ({what})' if what else ''}.",
     ]
-    return lines + [f"WARNING: {text}" for text in ([] if what else warnings(made))]
+    return lines + [f"WARNING: {text}" for text in ([] if what else warnings(made, target))]
 
 
-def warnings(made: Setting) -> list[str]:
+def warnings(made: Setting, target: str) -> list[str]:
     """Return what a reader must know before starting anything."""
-    found = []
+    found = _cluster(made) if target in _STARTS else []
     if made.checkpoint.warning:
         found.append(made.checkpoint.warning)
     note = quality_note(made.model, made.row.deployment.weights) if made.model else None
@@ -179,8 +180,45 @@ def warnings(made: Setting) -> list[str]:
     drafts = made.pools[-1].drafting
     if drafts and drafts.model and not drafts.source:
         found.append(f"assay knows no draft model for {made.served}: put one into {drafts.model}.")
+    if drafts and drafts.source and made.engine != "vllm":
+        found.append(
+            f"{drafts.model} is named by a recipe of vLLM ({drafts.source}); whether "
+            f"{support.name(made.engine)} loads it is not among assay's sources."
+        )
     if drafts:
         found.append("The load test's prompts are random tokens; text is drafted better.")
+    found += _gaps(made)
+    verdict = made.verdict
+    if verdict.status == "published":
+        found += [f"{text}." for text in verdict.reasons[1:]]
+    else:
+        word = "Unknown" if verdict.status == "unknown" else "Untested"
+        found.append(f"{word}: {'; '.join(verdict.reasons)}.")
+    asked = made.row.deployment.engine or made.question.engine
+    if asked and asked != made.engine:
+        found.append(
+            f"The figures were predicted for {support.name(asked)}, not for {support.name(made.engine)}."
+        )
+    if made.disaggregated and made.pools[0].system.id != made.pools[-1].system.id:
+        found.append("Prefill and decode run on different chips: check that caches are laid out alike.")
+    return found
+
+
+def _cluster(made: Setting) -> list[str]:
+    """Return what pods need that depends on the cluster."""
+    found = []
+    if made.disaggregated or any(networked(pool) for pool in made.pools):
+        found.append(
+            "Pods talk over the network: add your cluster's RDMA device and rights to their limits, which "
+            "every cluster names in its own way; without them tokens and caches go over TCP."
+        )
+    wanted = dict.fromkeys(support.wants(pool.system.chip) for pool in made.pools)
+    return found + [f"Pods also want {words}." for words in wanted if words]
+
+
+def _gaps(made: Setting) -> list[str]:
+    """Return where the files fall short of what the row counts."""
+    found = []
     if made.longest.wanted:
         found.append(
             f"Requests of up to {made.longest.wanted:,} tokens were expected; {made.longest.tokens:,} fit."
@@ -196,20 +234,12 @@ def warnings(made: Setting) -> list[str]:
         found.append(f"{turns}; vLLM does not do that with drafts, stages or context parallelism.")
     if made.engine == "trtllm" and any(pool.far for pool in made.pools):
         found.append(f"{turns}; TensorRT-LLM has no setting for that.")
-    verdict = made.verdict
-    if verdict.status == "published":
-        found += [f"{text}." for text in verdict.reasons[1:]]
-    else:
-        word = "Unknown" if verdict.status == "unknown" else "Untested"
-        found.append(f"{word}: {'; '.join(verdict.reasons)}.")
-    asked = made.row.deployment.engine or made.question.engine
-    if asked and asked != made.engine:
-        found.append(
-            f"The figures were predicted for {support.name(asked)}, not for {support.name(made.engine)}."
-        )
-    if made.disaggregated and made.pools[0].system.id != made.pools[-1].system.id:
-        found.append("Prefill and decode run on different chips: check that caches are laid out alike.")
     return found
+
+
+def networked(pool: Pool) -> bool:
+    """Return whether the nodes of a replica talk over NICs."""
+    return pool.nodes > 1 and not multi_node_nvlink(pool)
 
 
 def scripts(made: Setting, head: Sequence[str]) -> list[LaunchFile]:

@@ -9,7 +9,7 @@ from typing import Any
 from assay.report.launch import support, tiers, vllm
 from assay.report.launch.arguments import Argument, listed
 from assay.report.launch.files import LaunchFile
-from assay.report.launch.manifests import dump, ident, image
+from assay.report.launch.manifests import dump, ident, image, variables
 from assay.report.launch.setting import Pool, Setting
 
 #: Flags that KServe sets itself.
@@ -71,7 +71,7 @@ def workload(setting: Setting, pool: Pool) -> dict[str, Any]:
     main = {
         "name": "main",
         "image": image(setting, pool),
-        "env": [{"name": "VLLM_ADDITIONAL_ARGS", "value": words}],
+        "env": [{"name": "VLLM_ADDITIONAL_ARGS", "value": words}, *variables(setting, pool)],
         "resources": {"limits": limits},
     }
     found: dict[str, Any] = {

@@ -83,7 +83,7 @@ def pod(
     resources: dict[str, Any] = {"limits": support.limits(pool.system.chip, pool.node_chips)}
     main = {
         **container,
-        "env": [*container.get("env", ()), *_secret()],
+        "env": [*container.get("env", ()), *variables(setting, pool), *_secret()],
         "resources": resources,
         "volumeMounts": [{"name": "shm", "mountPath": _SHARED_MEMORY}, *container.get("volumeMounts", ())],
     }
@@ -107,6 +107,12 @@ def pod(
             main["env"].append({"name": tiers.STORE_VARIABLE, "value": tiers.STORE})
     main.pop("volumes", None)
     return spec
+
+
+def variables(setting: Setting, pool: Pool) -> list[dict[str, str]]:
+    """Return the variables of an engine on a chip, as a container has them."""
+    needed = support.environment(setting.engine, pool.system.chip)
+    return [{"name": item["name"], "value": item["value"]} for item in needed]
 
 
 def multi_node_nvlink(pool: Pool) -> bool:

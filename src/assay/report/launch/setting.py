@@ -305,9 +305,9 @@ def pools_of(
     if apart is None:
         return (own,)
     place = known.system(deployment.prefill_system or deployment.system)
-    first = Pool(
+    first = Pool(  # with the drafter too: its cache is among those that are handed over
         "prefill", apart.layout, apart.replicas, place, deployment.kv, None, {},
-        redundant=deployment.prefill_redundant,
+        drafting=own.drafting, redundant=deployment.prefill_redundant,
     )  # fmt: skip
     return (first, own)
 

@@ -26,17 +26,20 @@ def check(pool: Pool) -> None:
     """Refuse a layout that SGLang cannot be told.
 
     Raises:
-        Unsupported: experts over a number of chips that does not divide the stage.
+        Unsupported: experts over a number of chips that does not divide the stage, context parallelism in a
+            pool that only decodes.
     """
     if pool.layout.stage % pool.layout.ep:
         raise support.shape("sglang-experts")
+    if pool.layout.cp > 1 and pool.role == "decode":
+        raise support.shape("sglang-context")
 
 
 def arguments(setting: Setting, pool: Pool, *, port: int | str = PORT) -> list[Argument]:
     """Return the flags that are the same on every node of a replica; a port of words is a variable."""
     return [
         argument("sglang", "model-path", setting.checkpoint.path, "weights in the row's format"),
-        *layout_arguments(pool),
+        *layout_arguments(setting, pool),
         *size_arguments(setting, pool),
         *format_arguments(setting, pool),
         *model_arguments("sglang", setting),
@@ -50,7 +53,7 @@ def arguments(setting: Setting, pool: Pool, *, port: int | str = PORT) -> list[A
     ]
 
 
-def layout_arguments(pool: Pool) -> list[Argument]:
+def layout_arguments(setting: Setting, pool: Pool) -> list[Argument]:
     """Return the parallel degrees."""
     layout = pool.layout
     label = layout.label()
@@ -66,7 +69,12 @@ def layout_arguments(pool: Pool) -> list[Argument]:
         why = f"{label}: {layout.dp} attention groups; before 0.5.23: {old}"
         found.append(argument("sglang", "attn-dp-size", layout.dp, why))
     if layout.cp > 1:
-        found.append(argument("sglang", "attn-cp-size", layout.cp, f"{label}: CP{layout.cp}"))
+        strategy, source = support.prompt_split(setting.model)
+        found += [
+            argument("sglang", "attn-cp-size", layout.cp, f"{label}: CP{layout.cp}"),
+            argument("sglang", "enable-prefill-cp", "", "prompts are cut"),
+            argument("sglang", "cp-strategy", strategy, f"how ({source})"),
+        ]
     if layout.ep > 1:
         why = f"{label}: experts over {layout.ep} chips"
         found.append(argument("sglang", "ep-size", layout.ep * each, why))

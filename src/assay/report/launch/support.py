@@ -192,9 +192,33 @@ def ranks(chip: Chip) -> tuple[int, str]:
     return 1, ""
 
 
+def prompt_split(model: str) -> tuple[str, str]:
+    """Return how SGLang cuts a model's prompts for context parallelism, and the source."""
+    rows = table()["prompt_splits"]
+    found = next((row for row in rows if model in row.get("models", ())), rows[0])
+    return str(found["strategy"]), str(found["source"])
+
+
+def environment(engine: str, chip: Chip) -> list[dict[str, str]]:
+    """Return variables that an engine needs on a chip, each `{name, value, why}`."""
+    rows = [
+        row for row in table()["environment"] if row["engine"] == engine and chip.generation in row["chips"]
+    ]
+    return [{key: str(row[key]) for key in ("name", "value", "why")} for row in rows]
+
+
 def visible(chip: Chip) -> str:
     """Return the variable that chooses chips of a node, "" if its maker's is not in the table."""
-    return next((str(row["visible"]) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
+    return _device(chip, "visible")
+
+
+def wants(chip: Chip) -> str:
+    """Return what else a pod with a chip needs that depends on the cluster, "" if nothing is known."""
+    return _device(chip, "wants")
+
+
+def _device(chip: Chip, key: str) -> str:
+    return next((str(row.get(key, "")) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
 
 
 def product(chip: Chip) -> str:

@@ -60,7 +60,7 @@ def sglang(setting: Setting, pool: Pool) -> list[Argument]:
     if ssd(setting, pool):
         why = f"{STORE_VARIABLE}={STORE}: mount the SSDs there"
         found.append(argument("sglang", "hicache-storage-backend", "file", why))
-        if not _asked_host(setting):
+        if setting.question.caches is not None and not setting.question.caches.host:
             staged = "host memory only stages what is on SSD"
             found.append(argument("sglang", "hicache-host-memory-mode", "buffer_only", staged))
     return found
@@ -84,15 +84,13 @@ def trtllm(setting: Setting, pool: Pool) -> list[Argument]:
 
 def reason(setting: Setting, pool: Pool) -> str:
     """Return why vLLM's tiers are as large as they are."""
-    words = _share(setting, pool, "of host memory for each attention group")
+    words = _share(setting, pool, "host memory for each attention group")
     return words + (f", then files in {STORE}: mount SSDs there" if ssd(setting, pool) else "")
 
 
-def _share(setting: Setting, pool: Pool, unit: str) -> str:
-    if not _asked_host(setting):
-        return f"{unit}: staging only, an assumption"
-    return f"{unit}: the host's {setting.question.caches.host / 1e9:g} GB over {pool.system.node} chips"  # type: ignore[union-attr]
-
-
-def _asked_host(setting: Setting) -> bool:
-    return setting.question.caches is not None and setting.question.caches.host > 0
+def _share(setting: Setting, pool: Pool, what: str) -> str:
+    """Return what a size is, and where it comes from."""
+    asked = setting.question.caches
+    if asked is None or not asked.host:
+        return f"{what}: staging only, an assumption"
+    return f"{what}: of {asked.host / 1e9:g} GB over {pool.system.node} chips of a host"

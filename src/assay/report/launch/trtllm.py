@@ -79,7 +79,9 @@ def _sizes(setting: Setting, pool: Pool) -> list[Argument]:
     found = []
     if pool.sequences:
         found.append(argument(tool, "max_batch_size", pool.sequences, pool.sequences_reason))
-    why = "decodes only: one token a sequence" if pool.role == "decode" else "step the row was predicted with"
+    why = "decodes: a token of each sequence, and its drafts"
+    if pool.role != "decode":
+        why = "step the row was predicted with"
     found.append(argument(tool, "max_num_tokens", setting.tokens(pool), why))
     found.append(argument(tool, "max_seq_len", setting.context, setting.longest.why))
     if pool.role != "decode":

@@ -123,7 +123,7 @@ def size_arguments(setting: Setting, pool: Pool) -> list[Argument]:
     tokens, why = setting.tokens(pool), "step the row was predicted with"
     if pool.role == "decode":
         tokens = max(tokens, int(rule("decode_step_least")))
-        why = "decodes, one token a sequence, and what did not arrive of a prompt"
+        why = "decodes: a token of each sequence, its drafts, and what did not arrive of a prompt"
     found.append(argument("vllm", "max-num-batched-tokens", tokens, why))
     why = "share of memory the row was predicted with"
     found.append(argument("vllm", "gpu-memory-utilization", setting.share(pool), why))
@@ -175,9 +175,9 @@ def cache_arguments(setting: Setting, pool: Pool, *, role: str = "") -> list[Arg
         why = f"caches travel over NIXL; {tiers.reason(setting, pool)}"
     elif tier and "spec_name" not in tier["kv_connector_extra_config"]:
         size = tier["kv_connector_extra_config"]["cpu_bytes_to_use"] / 2**30
-        return [argument("vllm", "kv-offloading-size", f"{size:.4g}", f"GiB {tiers.reason(setting, pool)}")]
+        return [argument("vllm", "kv-offloading-size", f"{size:.4g}", f"GiB, {tiers.reason(setting, pool)}")]
     elif tier:
-        value, why = tier, f"bytes {tiers.reason(setting, pool)}"
+        value, why = tier, f"bytes, {tiers.reason(setting, pool)}"
     elif moved:
         value, why = moved, "caches travel over NIXL"
     else:
@@ -248,6 +248,10 @@ def bash(setting: Setting, pool: Pool, head: Sequence[str], *, port: int = PORT)
         ]
     if tiers.ssd(setting, pool):
         before.append(f"mkdir -p {tiers.STORE}")
+    before += [
+        f'export {item["name"]}="${{{item["name"]}:-{item["value"]}}}"  # {item["why"]}'
+        for item in support.environment("vllm", pool.system.chip)
+    ]
     flags = arguments(setting, pool, port=ports(port))
     return script(flags, command(setting), head=head, before=before, after=after)
 
