@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 
 from assay.catalogue.reader import read_yaml
 from assay.errors import BadFact, BadInput
+from assay.simulate.cluster import Fleet
 from assay.simulate.state import DOWN, LINK, RECOVER, SLOW
 from assay.units import parse_quantity
 
 _EXAMPLE = "Write for example `faults: [{at: 60s, replica: 0, for: 5min}]` or `mtbf: 30d` with `mttr: 20min`."
+#: Name of the chips that several models share.
+SHARED = "shared"
 _FIELDS = {"at", "replica", "replicas", "link", "links", "for", "slow"}
 _RATES = ("mtbf", "mttr", "link_mtbf", "link_mttr")
 
@@ -87,6 +90,41 @@ class Faults:
                 Event(at, unit, LINK, lasts) for unit in range(replica * stages, (replica + 1) * stages)
             ]
         return sorted(found)
+
+
+def in_fleet(fleet: Fleet, faults: Mapping[str, Faults], horizon: float, seed: int = 0) -> list[Event]:
+    """Return the failures of a fleet in order of time; they hit the first pool of each model.
+
+    A replica that several models share fails for all of them at once.
+
+    Args:
+        fleet: what serves.
+        faults: of each model by its name, of shared chips by `SHARED`; "" = of everything without its own.
+        horizon: s until which failures are drawn.
+        seed: of the random numbers.
+
+    Raises:
+        BadInput: a model, replica or link that does not exist.
+    """
+    found: list[Event] = []
+    known = {*(member.name for member in fleet.members if not member.shared)} | (
+        {SHARED} if fleet.sharing else set()
+    )
+    for name in faults:
+        if name and name not in known:
+            raise BadInput(f"The faults name {name!r}.", f"Known: {', '.join(sorted(known))}.")
+    first = 0
+    own = len(fleet.members) - fleet.sharing
+    for place, member in enumerate(fleet.members[: own + bool(fleet.sharing)]):
+        pool = member.cluster.pools[0]
+        given = faults.get(SHARED if member.shared else member.name, faults.get("", Faults()))
+        events = given.events(pool.replicas, pool.stages, horizon, seed + place)
+        if len(member.cluster.pools) == 1 and any(event.kind == LINK for event in events):
+            raise BadInput(f"The faults name a link of {member.name}, which has one pool.", "Leave it out.")
+        for copy in range(fleet.sharing if member.shared else 1):
+            found += [replace(event, unit=event.unit + first + copy * pool.units) for event in events]
+        first += member.cluster.units
+    return sorted(found)
 
 
 def drawn(

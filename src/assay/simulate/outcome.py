@@ -17,6 +17,7 @@ from assay.simulate.carbon import Grid
 from assay.simulate.cluster import Cluster, Pool
 from assay.simulate.run import Run
 from assay.simulate.sketch import ERROR, of_bins
+from assay.simulate.state import GAPS
 from assay.timing.energy import board_watts
 
 #: Version of the JSON that `Outcome.json` gives.
@@ -73,7 +74,7 @@ def outcome(cluster: Cluster, run: Run, price: Price | None = None, grid: Grid |
         "duration_s": duration,
         "ttft_s": tally.ttft.summary(),
         "tpot_s": tally.tpot.summary(),
-        "itl_s": of_bins(state.gaps),
+        "itl_s": of_bins(state.gaps.reshape(-1, GAPS).sum(axis=0)),
         "e2e_s": tally.e2e.summary(),
         "requests_per_s": ended["completed"] * per_second,
         "goodput_per_s": tally.good * per_second,
@@ -92,9 +93,8 @@ def outcome(cluster: Cluster, run: Run, price: Price | None = None, grid: Grid |
 
 def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
     """Return utilisation, batch, cache, preemptions and retries."""
-    totals = state.totals[0]
-    units = state.units
-    pools = state.pools
+    totals, models = state.totals[0], state.models
+    units, pools = state.units, state.pools
     sums = {name: float(pools[name].sum()) for name in _SUMS}
     busy = sums["decode_busy"] + sums["prompt_busy"]
     room = pools["room"][units["pool"]]
@@ -103,17 +103,17 @@ def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
         "mean_batch": sums["batch_seconds"] / max(busy, 1e-12),
         "mean_in_service": sums["batch_seconds"] / max(duration, 1e-12),
         "prompt_share": sums["prompt_busy"] / max(busy, 1e-12),
-        "hit_rate": int(totals["hit_tokens"]) / max(int(totals["prompt_tokens"]), 1),
+        "hit_rate": int(models["hit_tokens"].sum()) / max(int(models["prompt_tokens"].sum()), 1),
         "cache_peak": float((units["peak"] / room).max()),
         "cache_tokens": float(room.sum()),
         "most_in_flight": int(totals["peak"]),
-        "preemptions": int(totals["preempted"]),
-        "swaps": int(totals["swapped"]),
-        "retries": int(totals["retried"]),
-        "refused_for_ttft": int(totals["refused"]),
-        "deferred": int(totals["deferred"]),
-        "stalled_transfers": int(totals["stalled"]),
-        "lost_tokens": int(totals["lost_tokens"]),
+        "preemptions": int(models["preempted"].sum()),
+        "swaps": int(models["swapped"].sum()),
+        "retries": int(models["retried"].sum()),
+        "refused_for_ttft": int(models["refused"].sum()),
+        "deferred": int(models["deferred"].sum()),
+        "stalled_transfers": int(models["stalled"].sum()),
+        "lost_tokens": int(models["lost_tokens"].sum()),
         "decode_steps": int(pools["steps"].sum()),
         "prompt_steps": int(pools["mixed_steps"].sum()),
         "events": int(totals["events"]),
@@ -124,7 +124,7 @@ def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
 def _tiers(cluster: Cluster, state: Any) -> list[dict[str, Any]]:
     """Return a row for each KV tier of each pool, summed over its units."""
     found = []
-    prompts = max(int(state.totals[0]["prompt_tokens"]), 1)
+    prompts = max(int(state.models["prompt_tokens"].sum()), 1)
     for index, pool in enumerate(cluster.pools):
         first = state.units["tier"][state.units["pool"] == index]
         for depth, tier in enumerate(pool.tiers):
