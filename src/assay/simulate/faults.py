@@ -18,7 +18,7 @@ from assay.units import parse_quantity
 _EXAMPLE = "Write for example `faults: [{at: 60s, replica: 0, for: 5min}]` or `mtbf: 30d` with `mttr: 20min`."
 #: Name of the chips that several models share.
 SHARED = "shared"
-_FIELDS = {"at", "replica", "replicas", "link", "links", "for", "slow"}
+_FIELDS = {"model", "at", "replica", "replicas", "link", "links", "for", "slow"}
 _RATES = ("mtbf", "mttr", "link_mtbf", "link_mttr")
 
 
@@ -154,7 +154,21 @@ def _merged(cuts: Sequence[tuple[float, int, float]]) -> list[tuple[float, int, 
 
 
 def read(path: Path) -> Faults:
-    """Read a faults file.
+    """Read a faults file of one model.
+
+    Raises:
+        BadInput: not readable, or an entry that cannot be understood; says which.
+    """
+    found = read_by_model(path)
+    if set(found) > {""}:
+        raise BadInput(f"{path} names models; there is one.", "Leave `model` out.")
+    return found[""]
+
+
+def read_by_model(path: Path) -> dict[str, Faults]:
+    """Read a faults file: faults of each model that it names; "" = of every one that it does not.
+
+    Rates of failures hold for all.
 
     Raises:
         BadInput: not readable, or an entry that cannot be understood; says which.
@@ -168,19 +182,25 @@ def read(path: Path) -> Faults:
     entries = data.get("faults") or []
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise BadInput(f"{path}: `faults` is not a list.", _EXAMPLE)
-    scripted: list[tuple[float, int, float, float]] = []
-    links: list[tuple[float, int, float]] = []
+    scripted: dict[str, list[tuple[float, int, float, float]]] = {"": []}
+    links: dict[str, list[tuple[float, int, float]]] = {"": []}
     for place, entry in enumerate(entries, 1):
         spells = _spells(entry, f"{path}: fault {place}")
+        model = str(entry.get("model", ""))
+        scripted.setdefault(model, [])
+        links.setdefault(model, [])
         if "link" in entry or "links" in entry:
-            links += [(at, number, lasts) for at, number, lasts, _ in spells]
+            links[model] += [(at, number, lasts) for at, number, lasts, _ in spells]
         else:
-            scripted += spells
+            scripted[model] += spells
     rates = {key: parse_quantity(data[key], "time", what=key) for key in _RATES if key in data}
     for part in ("", "link_"):
         if f"{part}mtbf" in rates and f"{part}mttr" not in rates:
             raise BadInput(f"{path} has {part}mtbf without {part}mttr.", _EXAMPLE)
-    return Faults(scripted=tuple(scripted), links=tuple(links), **rates)
+    return {
+        model: Faults(scripted=tuple(scripted[model]), links=tuple(links[model]), **rates)
+        for model in scripted
+    }
 
 
 def _spells(entry: Any, where: str) -> list[tuple[float, int, float, float]]:
