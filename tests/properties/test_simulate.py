@@ -17,8 +17,8 @@ from assay.engine.step import Batch, Workload, seconds
 from assay.llm.layout import Layout
 from assay.simulate import forms
 from assay.simulate import state as s
-from assay.simulate.building import build
-from assay.simulate.cluster import OVER_LIMIT, ROUTERS, Cluster, Pool, Scaling
+from assay.simulate.building import Ahead, build
+from assay.simulate.cluster import OVER_LIMIT, ROUTERS, Cluster, Fleet, Member, Pool, Scaling
 from assay.simulate.compiled import ready
 from assay.simulate.deploy import deploy, handover
 from assay.simulate.faults import Faults
@@ -132,7 +132,7 @@ def conserved(run: Run, count: int) -> None:
     assert not tiers["used"].any()
     assert not tiers["asked"].any()
     done = rows[rows["status"] == s.COMPLETED]
-    assert totals["output_tokens"] == done["osl"].sum()
+    assert run.state.models["output_tokens"].sum() == done["osl"].sum()
     assert (done["first"] >= done["arrival"]).all()
     assert (done["end"] >= done["first"]).all()
     assert (done["end"] > done["first"])[done["osl"] > 1].all()
@@ -145,7 +145,7 @@ def test_nothing_is_lost_under_random_faults(seed: int) -> None:
     run = execute(cluster, traffic, keep=True, compiled=False, **more)
     conserved(run, count)
     if cluster.pools[0].policy.reserve == 1.0:
-        assert run.state.totals["preempted"][0] == 0
+        assert run.state.models["preempted"][0] == 0
 
 
 @pytest.mark.skipif(
@@ -182,7 +182,7 @@ SETTINGS = (
 @pytest.mark.parametrize("where", SETTINGS, ids=" ".join)
 def test_tables_are_the_engine_model_within_a_fifth_of_a_percent(where: tuple[str, str, str]) -> None:
     one = pool(*where)
-    state = forms.as_plain(build(Cluster((one,)), poisson(4, 1.0, 64, 8), 40_000))
+    state = forms.as_plain(build(Fleet((Member("", Cluster((one,))),)), (Ahead(40_000),)))
     row, settings_of = state.pools[0], one.copy.engine
     ranks, stages = row.ranks, one.stages
     random = np.random.default_rng(0)

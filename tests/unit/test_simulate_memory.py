@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from assay.errors import BadInput
 from assay.llm.layout import Layout
 from assay.simulate import run as running
 from assay.simulate.building import build
-from assay.simulate.cluster import Cluster
+from assay.simulate.cluster import Cluster, Fleet, Member
 from assay.simulate.deploy import deploy
-from assay.simulate.run import cut, execute
+from assay.simulate.feeding import cut
+from assay.simulate.run import ahead, execute
 from assay.workload.arrivals import Requests, requests
 
 
@@ -36,6 +38,11 @@ def cluster(replicas: int, **options: Any) -> Cluster:
     return Cluster((one,), **options)
 
 
+def built(serving: Cluster, requests_of: Requests, **known: Any) -> Any:
+    """Return the state before the first event."""
+    return build(Fleet((Member("", serving),)), (replace(ahead(requests_of), **known),))
+
+
 def traffic(count: int, *, blocks: bool) -> Requests:
     """Return requests of several lengths, with prefix blocks or without."""
     random = np.random.default_rng(3)
@@ -51,17 +58,17 @@ def traffic(count: int, *, blocks: bool) -> Requests:
 def test_a_replica_takes_four_kilobytes() -> None:
     sizes = []
     for replicas in (1024, 2048):
-        given: Any = build(cluster(replicas), traffic(9, blocks=False), 1000)
+        given: Any = built(cluster(replicas), traffic(9, blocks=False))
         sizes.append(sum(array.nbytes for array in given))
     assert (sizes[1] - sizes[0]) / 1024 < 4096
 
 
 def test_caches_are_given_no_more_places_than_there_are_blocks() -> None:
     one = traffic(50, blocks=True)
-    distinct = len(np.unique(one.blocks[1])) if one.blocks else 0
-    few: Any = build(cluster(10, router="prefix"), one, 1000, distinct=distinct)
+    few = built(cluster(10, router="prefix"), one)
+    distinct = ahead(one).distinct
     assert len(few.entries) == 10 * distinct
-    many: Any = build(cluster(10, router="prefix"), one, 1000)
+    many = built(cluster(10, router="prefix"), one, distinct=0)
     assert len(many.entries) > len(few.entries)
     assert len(many.seen) > len(few.seen)
 

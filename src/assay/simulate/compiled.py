@@ -35,6 +35,7 @@ MODULES = (
     "blocks",
     "offload",
     "prefix",
+    "turns",
     "scheduler",
     "replica",
     "routing",

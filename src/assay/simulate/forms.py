@@ -14,6 +14,7 @@ from assay.simulate.rows import (
     FaultRow,
     FlightRow,
     LogRow,
+    ModelRow,
     PoolRow,
     SampleRow,
     Setup,
@@ -27,6 +28,7 @@ from assay.simulate.state import State
 RECORDS: dict[str, Any] = {
     "setup": Setup,
     "totals": Totals,
+    "models": ModelRow,
     "pools": PoolRow,
     "units": UnitRow,
     "flight": FlightRow,

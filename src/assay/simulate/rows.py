@@ -18,41 +18,67 @@ class Setup:
     """What holds for the whole run.
 
     Attributes:
+        closed: users of a closed loop, 0 = arrivals as given. `think`: s until a user has asked again.
+        opening: requests of the traffic at hand that arrive by themselves; others follow an earlier turn.
+        last: whether that traffic is the last.
+        pause: events until progress is shown.
+    """
+
+    closed: int
+    opening: int
+    last: int
+    pause: int
+    think: float
+
+
+@dataclass(slots=True)
+class ModelRow:
+    """A model that is served: how its requests are routed, admitted, retried and scaled for; its counters.
+
+    Attributes:
+        first, pools: its pools; `longest`: most tokens of a request.
         router: code of the router; `slack`, `ratio`, `match`: when a prefix-aware one prefers the least
-            loaded unit.
-        heap_size: places of a unit's heap.
-        block_tokens: tokens of a prefix block, 0 = no prefix cache.
+            loaded unit; `turn`: place of the round robin.
         tries, retry_after: how often and after which s requests of a failed unit are sent again.
         most_waiting: waiting requests of a unit beyond which new ones are refused, 0 = never.
         over: what happens to requests whose TTFT would exceed `limit` s; `defer`: s they are put off.
-        closed: users of a closed loop, 0 = arrivals as given. `think`: s until a user has asked again.
-        longest: most tokens of a request.
-        opening: requests of the traffic at hand that arrive by themselves; others follow an earlier turn.
-        last: whether that traffic is the last.
-        tick, target, least, greatest, cold_start: autoscaling. `pause`: events until progress is shown.
+        tick, target, least, greatest, cold_start: autoscaling of its first pool, next at `tick_at`; its
+            `decisions` of late stand in `wanted` from `decided` on.
+        refused, deferred: requests refused and put off for their predicted TTFT; `stalled`: by a failed link.
+        prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
+            out, computed in vain or twice.
     """
 
+    first: int
+    pools: int
+    longest: int
     router: int
-    heap_size: int
-    block_tokens: int
+    turn: int
     tries: int
     most_waiting: int
     over: int
-    closed: int
-    longest: int
-    opening: int
-    last: int
     least: int
     greatest: int
-    pause: int
+    decided: int
+    decisions: int
+    preempted: int
+    retried: int
+    swapped: int
+    refused: int
+    deferred: int
+    stalled: int
+    prompt_tokens: int
+    hit_tokens: int
+    output_tokens: int
+    lost_tokens: int
     slack: float
     ratio: float
     match: float
     retry_after: float
     tick: float
+    tick_at: float
     target: float
     cold_start: float
-    think: float
     limit: float
     defer: float
 
@@ -65,12 +91,9 @@ class Totals:
         coming: requests taken from the traffic at hand in order of arrival.
         free, later: sizes of the stack of free slots and of the heap of requests that turn up later.
         fault, logged, samples: places in faults, log and timeline.
-        turn, order: counters of the round robin and of admissions.
+        order: counter of admissions.
         pending, pending_tail: requests that no unit can take now.
         in_flight, waiting, running, ready: slots taken, requests, units now; `peak`, `events`: most, all.
-        refused, deferred: requests refused and put off for their predicted TTFT; `stalled`: by a failed link.
-        prompt_tokens, hit_tokens, output_tokens, lost_tokens: of admitted prompts, found in caches, put
-            out, computed in vain or twice.
         now, sample_at, sample_width, tick_at: s.
     """
 
@@ -80,7 +103,6 @@ class Totals:
     fault: int
     logged: int
     samples: int
-    turn: int
     order: int
     pending: int
     pending_tail: int
@@ -90,16 +112,6 @@ class Totals:
     ready: int
     peak: int
     events: int
-    preempted: int
-    retried: int
-    swapped: int
-    refused: int
-    deferred: int
-    stalled: int
-    prompt_tokens: int
-    hit_tokens: int
-    output_tokens: int
-    lost_tokens: int
     now: float
     sample_at: float
     sample_width: float
@@ -110,15 +122,24 @@ class Totals:
 class PoolRow:
     """A pool: policy, memory, host, places of its tables (see `timetable`) and of its tree; sums over time.
 
-    `width` tokens a decoding sequence takes of the budget, `yields` those it gains; `room` tokens of cache a
-    unit holds, `charge` those a sequence takes beyond its own; `tiers` tiers behind it, `swaps` whether
-    preempted requests go there. `ready` units now, `ready_seconds` unit-seconds paid for; `steps`,
-    `mixed_steps`, `computed`: decode steps, steps with prompts, their tokens; integrals over steps.
+    Models that take turns on the same replicas have one pool each, of as many units: `faces` such pools from
+    `face` on. `switch` s until the model is loaded; `patience` s that others may overtake its requests;
+    `strange` requests that a replica counts for more while it holds another model; `switches` to it so far.
+    `block_tokens` tokens of a prefix block, 0 = no prefix cache; `width` tokens a decoding sequence takes of
+    the budget, `yields` those it gains; `room` tokens of cache a unit holds, `charge` those a sequence takes
+    beyond its own; `tiers` tiers behind it, `swaps` whether preempted requests go there. `ready` units now,
+    `ready_seconds` unit-seconds paid for; `steps`, `mixed_steps`, `computed`: decode steps, steps with
+    prompts, their tokens; integrals over steps.
     """
 
+    model: int
     role: int
     first: int
     units: int
+    face: int
+    faces: int
+    switches: int
+    block_tokens: int
     mixes: int
     budget: int
     ranks: int
@@ -140,6 +161,10 @@ class PoolRow:
     steps: int
     mixed_steps: int
     computed: int
+    switch: float
+    patience: float
+    strange: float
+    switching: float
     yields: float
     room: float
     charge: float
@@ -162,7 +187,8 @@ class UnitRow:
     """State of a unit.
 
     Attributes:
-        pool, health, kind: what it is, whether it serves, what it does.
+        pool, health, kind: what it is, whether it serves, what it does; `holds`: whether its chips hold its
+            model.
         began, planned: start and decode steps of its action; `steps`: decode steps so far.
         count, prompting, waiting, loading: sequences that decode, prompts under way, requests in its queues,
             admitted requests whose cache comes from a tier.
@@ -172,12 +198,14 @@ class UnitRow:
         prompts, last: chain of prompts under way; `arrived`: of requests swapped in.
         stall: s since the last decode step. `busy`: s of steps. `link`: when its link is free.
         slow: factor on its step times.
-        oldest, newest, frees, first, table: its prefix cache; `tier`: its first tier.
+        oldest, newest, frees, first, table: its prefix cache; `tier`: its first tier; `bottom`: its heap.
     """
 
     pool: int
     health: int
     kind: int
+    holds: int
+    bottom: int
     planned: int
     steps: int
     count: int
@@ -264,7 +292,7 @@ class TierRow:
     """A tier of one unit: blocks as in the unit's own cache, tokens of swapped requests, a link.
 
     Attributes:
-        oldest, newest, frees, first, table, buckets: its blocks; `asked` of them a request wants.
+        oldest, newest, frees, first, table, buckets, block_tokens: its blocks; a request wants `asked`.
         hits: input tokens found here.
         room, held, used, peak: tokens it has room for, of blocks, of swapped requests, most of both.
         moved: tokens sent over its link. `link`: when that is free, s.
@@ -277,6 +305,7 @@ class TierRow:
     first: int
     table: int
     buckets: int
+    block_tokens: int
     asked: int
     hits: int
     room: float

@@ -16,6 +16,7 @@ from assay.simulate.rows import (
     FaultRow,
     FlightRow,
     LogRow,
+    ModelRow,
     PoolRow,
     SampleRow,
     Setup,
@@ -30,8 +31,8 @@ Ints = list[int]
 Smalls = list[int]
 INFINITE = float("inf")
 
-#: What a unit is doing: nothing, decode steps, a step with prompt tokens.
-IDLE, DECODE, PROMPT = 0, 1, 2
+#: What a unit is doing: nothing, decode steps, a step with prompt tokens, loading its model.
+IDLE, DECODE, PROMPT, LOADING = 0, 1, 2, 3
 #: Health of a unit.
 OFF, UP, STARTING, DRAINING = 0, 1, 2, 3
 #: Where a request goes first, and where its cache is handed to.
@@ -57,6 +58,7 @@ class State(NamedTuple):
 
     setup: list[Setup]
     totals: list[Totals]
+    models: list[ModelRow]
     pools: list[PoolRow]
     units: list[UnitRow]
     flight: list[FlightRow]
