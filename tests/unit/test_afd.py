@@ -85,6 +85,56 @@ def test_chips_of_two_systems_talk_over_their_nics() -> None:
     assert np.all(apart.crossing > together.crossing)
 
 
+def mixtral(experts: Layout, system: str = "hgx-a100-8") -> Parts:
+    prepared, _ = model("mixtral-8x22b")
+    chips = catalogue().system(system)
+    return parts(
+        prepared,
+        (chips, chips),
+        ((Layout(tp=2, dp=8),), (experts,)),
+        ("bf16", "bf16"),
+        engine("trtllm"),
+        Workload(571.0, 159.0),
+        0.1,
+        batch=np.array([2048.0]),
+    )
+
+
+def test_one_expert_a_node_is_a_plain_product() -> None:
+    """Two experts a chip run as grouped products, which reach two fifths of a plain one's rate on A100."""
+    pair, single = mixtral(Layout(dp=4, ep=4)), mixtral(Layout(dp=8, ep=8))
+    halved = float(pair.computing.max() / single.computing.max())
+    assert halved > 2.0
+
+
+def test_chips_of_an_expert_node_share_its_columns() -> None:
+    one, two = mixtral(Layout(dp=8, ep=8)), mixtral(Layout(tp=2, dp=8, ep=8))
+    weights = [found.experts.table.weight_bytes[0] for found in (one, two)]
+    assert weights[0] == pytest.approx(2.0 * weights[1])
+    # what they gather and reduce costs more than nothing
+    gain = float(one.computing.max() / two.computing.max())
+    assert 1.5 < gain < 2.0
+    assert float(two.crossing.max()) <= float(one.crossing.max())
+
+
+def test_rows_cross_in_16_bits_where_experts_compute_in_16() -> None:
+    bf16, fp8 = (
+        parts(
+            model("mixtral-8x22b")[0],
+            (catalogue().system("h100"),) * 2,
+            ((Layout(tp=2, dp=8),), (Layout(dp=8, ep=8),)),
+            (weights, "fp8"),
+            engine("trtllm"),
+            Workload(571.0, 159.0),
+            0.1,
+            batch=np.array([4096.0]),
+        )
+        for weights in ("bf16", "fp8")
+    )
+    ratio = float(bf16.crossing.max() / fp8.crossing.max())
+    assert 1.2 < ratio <= 4.0 / 3.0
+
+
 def test_a_plan_finds_the_ratio_and_feeds_it() -> None:
     row = best(KIMI)
     deployment = row.deployment

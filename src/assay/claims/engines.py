@@ -6,12 +6,13 @@ source) and `measurements/coverage` (measured points by model, platform and engi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from assay.catalogue.query import Catalogue
+from assay.catalogue.support import Subject, place, refusals, runs
 
 MEASURED, RUNS, PREDICTED, CANNOT, UNKNOWN = "measured", "runs", "predicted", "cannot", "unknown"
 #: States of a model on a platform with one engine, best known first.
@@ -96,69 +97,42 @@ def _one(
     engine: str, model: str, chip: Entry, table: Entry, row: Entry | None, rest: tuple[str, str]
 ) -> Served:
     released, reason = rest
-    runs = list(_runs(engine, model, chip, table))
-    state, source, published, note = _state(engine, model, chip, table, reason)
-    since = str(runs[0].get("since") or "") if runs else ""
-    if runs:
+    subject = Subject(model, chip["id"], chip["generation"], chip["vendor"])
+    known = list(runs(engine, subject, table))
+    state, source, published, note = _state(engine, subject, str(chip["name"]), table, reason)
+    since = str(known[0].get("since") or "") if known else ""
+    if known:
         state, note = RUNS, ""
-        source, published = str(runs[0]["source"]), str(runs[0]["date"])
+        source, published = str(known[0]["source"]), str(known[0]["date"])
     oldest = str(row.get("oldest") or "") if row else ""
     return Served(
         engine=engine,
         state=MEASURED if row else state,
         since=since,
-        formats=tuple(dict.fromkeys(str(run["format"]) for run in runs)),
+        formats=tuple(dict.fromkeys(str(run["format"]) for run in known)),
         source=source,
         published=published,
         points=int(row["points"]) if row else 0,
         newest=str(row.get("newest") or "") if row else "",
         oldest=oldest,
-        days=days(released, oldest or (published if runs else "")),
+        days=days(released, oldest or (published if known else "")),
         note="" if row else note,
     )
 
 
-def _state(engine: str, model: str, chip: Entry, table: Entry, reason: str) -> tuple[str, str, str, str]:
+def _state(engine: str, subject: Subject, chip: str, table: Entry, reason: str) -> tuple[str, str, str, str]:
     """Return state, source, its date and a note for an engine without a measured or published run."""
-    place = _chip(engine, chip, table)
-    refusal = next(_refusals(engine, model, chip, table, place), None)
+    found = place(engine, subject, table)
+    refusal = next(refusals(engine, subject, table), None)
     if refusal is not None:
         note = str(refusal.get("note") or refusal.get("reason") or "")
         return CANNOT, str(refusal["source"]), str(refusal["date"]), note
     if reason:
         return CANNOT, "", "", reason
-    if place is None:
-        return UNKNOWN, "", "", f"nothing is published about {engine} on {chip['name']}"
-    note = str(place.get("note") or "") if place["status"] == "plugin" else ""
-    return PREDICTED, str(place["source"]), str(place["date"]), note
-
-
-def _runs(engine: str, model: str, chip: Entry, table: Entry) -> Iterator[Entry]:
-    for row in table["models"]:
-        here = chip["id"] in row.get("on", ()) or chip["generation"] in row.get("chips", ())
-        if row["model"] == model and row["engine"] == engine and here:
-            yield row
-
-
-def _chip(engine: str, chip: Entry, table: Entry) -> Entry | None:
-    for row in table["chips"]:
-        others = row.get("makers_other_than")
-        here = chip["generation"] in row["chips"] or (others is not None and chip["vendor"] not in others)
-        if row["engine"] == engine and here:
-            found: Entry = row
-            return found
-    return None
-
-
-def _refusals(engine: str, model: str, chip: Entry, table: Entry, place: Entry | None) -> Iterator[Entry]:
-    """Yield rows that say no whatever the format and the layout."""
-    if place is not None and place["status"] == "no":
-        yield place
-    for row in table["limits"]:
-        free = not {"format", "tp_over", "ep_over", "ep_under"} & set(row)
-        here = chip["id"] in row.get("on", (chip["id"],))
-        if free and here and row["engine"] == engine and row["model"] == model:
-            yield row
+    if found is None:
+        return UNKNOWN, "", "", f"nothing is published about {engine} on {chip}"
+    note = str(found.get("note") or "") if found["status"] == "plugin" else ""
+    return PREDICTED, str(found["source"]), str(found["date"]), note
 
 
 def age(newest: str, today: date) -> int | None:

@@ -11,6 +11,10 @@ the busiest of the three if it never waits (m T_f of MegaScale-Infer, arXiv 2504
 m >= 2 (1 + t_c / T_f)), else one micro-batch's own way through a layer. Step-3 (arXiv 2507.19427) runs three
 micro-batches likewise. The exchange is many-to-many: an attention chip sends a row once to every distinct
 expert chip that holds one of its experts, and gets as many back; the busier end decides.
+
+An expert node is one chip, or several of one scale-up domain that split the columns of its experts (TP): they
+gather the rows of the node and reduce what they computed. A node that holds one expert alone multiplies all
+its rows in one plain product, at the rate of a GEMM where that is above what grouped ones reach.
 """
 
 from __future__ import annotations
@@ -25,11 +29,13 @@ from assay.catalogue.schema import System
 from assay.engine.breakdown import breakdown
 from assay.engine.overheads import Engine
 from assay.engine.replica import Model, Replica, replica
-from assay.engine.step import Batch, Step, Workload, seconds
+from assay.engine.step import Batch, Step, Workload, compile_step, seconds
 from assay.errors import BadInput
 from assay.llm.layout import Layout
-from assay.llm.shard import COMBINE_BYTES, DISPATCH_BYTES
+from assay.llm.operators import Operator
+from assay.llm.shard import ACTIVATION_BYTES, COMBINE_BYTES, DISPATCH_BYTES, REDUCE_BYTES
 from assay.timing.collectives import link
+from assay.timing.rates import compute_format
 
 Array = NDArray[np.float64]
 
@@ -99,7 +105,7 @@ def parts(  # noqa: PLR0913 - two pools, formats, load
     Args:
         model: the model.
         systems: where attention and experts run; two different systems talk over their NICs.
-        layouts: of the attention chips (TP x DP) and of the expert chips (DP = EP).
+        layouts: of the attention chips (TP x DP) and of the expert chips (DP = EP nodes of TP chips).
         formats: of weights and cache.
         engine: host parameters.
         workload: lengths; without drafts.
@@ -117,9 +123,10 @@ def parts(  # noqa: PLR0913 - two pools, formats, load
     )
     first, last = attention.step(workload, skew), experts.step(workload, skew)
     rows = np.asarray(batch, dtype=np.float64)[None, :]
-    groups, places = attention.table.degrees.dp[:, None], experts.table.degrees.stage[:, None]
+    groups, places = attention.table.degrees.dp[:, None], experts.table.degrees.dp[:, None]
     attending = seconds(first, Batch(np.ceil(rows / groups - 1e-9), rows)) + engine.gap
-    computing = seconds(last, Batch(np.ceil(rows / places - 1e-9), rows))
+    computing = _computing(experts, last, Batch(np.ceil(rows / places - 1e-9), rows))
+    computing = computing + _joining(model, experts, rows)
     crossing = _crossing(model, systems, attention, experts, rows)
     turns = np.array(TURNS, dtype=np.float64)[:, None]
     attending, computing = attending[:, None, None, :], computing[None, :, None, :]
@@ -160,6 +167,42 @@ def _holds(experts: Replica) -> NDArray[np.bool_]:
     return np.asarray(experts.table.weight_bytes + experts.working <= experts.usable)
 
 
+def _computing(experts: Replica, last: Step, batch: Batch) -> Array:
+    """Return the seconds of the experts of all layers, (E, N).
+
+    Where a node holds one routed expert of a layer, all its rows meet one matrix: the kernels are the plain
+    products of dense layers, where those are faster than grouped ones.
+    """
+    grouped = seconds(last, batch)
+    alone = experts.table.degrees.ep >= max(item.experts for item in experts.model.operators)
+    if not np.any(alone):
+        return grouped
+    kernels = tuple(
+        replace(item, operator=replace(item.operator, kind="gemm"))
+        if item.operator.kind == "experts"
+        else item
+        for item in experts.table.kernels
+    )
+    plain = compile_step(replace(experts.table, kernels=kernels), last.system, last.workload, last.skew)
+    return np.where(alone[:, None], np.minimum(seconds(plain, batch), grouped), grouped)
+
+
+def _joining(model: Model, experts: Replica, rows: Array) -> Array:
+    """Return the seconds in which the TP chips of a node gather its rows and reduce results, (E, N).
+
+    Together one all-reduce of the node's rows a layer; none where a node is one chip.
+    """
+    degrees = experts.table.degrees
+    spent = np.zeros((len(degrees.tp), rows.shape[1]))
+    fabric = link(experts.system, "all_reduce", degrees.tp.astype(np.int64))
+    rate = np.where(fabric.rate > 0, fabric.rate, np.inf)
+    for point in _exchanges(model):
+        held = rows * (_copies(model, point, degrees.ep) / degrees.dp)[:, None]
+        each = held * point.row_out * REDUCE_BYTES / rate[..., None] + fabric.latency[..., None]
+        spent = spent + point.count * np.min(each, axis=0)
+    return np.where(degrees.tp[:, None] > 1, spent, 0.0)
+
+
 def _crossing(
     model: Model, systems: tuple[System, System], attention: Replica, experts: Replica, rows: Array
 ) -> Array:
@@ -172,20 +215,39 @@ def _crossing(
         link(item, "dispatch", (count if same else np.maximum(count, item.domain + 1.0)).astype(np.int64))
         for item in systems
     ]
-    for point in (item for item in model.operators if item.kind == "exchange" and _moved(item.name)):
-        copies = np.ones_like(receivers.ep)
-        if point.experts:
-            # distinct chips of a row's experts, and the chip that computes its shared experts
-            copies = receivers.ep * (1.0 - (1.0 - 1.0 / receivers.ep) ** point.topk) + _shared(model)
+    for point in _exchanges(model):
+        copies = _copies(model, point, receivers.ep)
         sent = rows * point.row_out / senders.chips[:, None, None] * copies[None, :, None]
         received = rows * point.row_out / receivers.chips[None, :, None] * copies[None, :, None]
-        for size in (DISPATCH_BYTES, COMBINE_BYTES):
+        for size in (_sent_bytes(experts), COMBINE_BYTES):
             each = [
                 np.min(end.latency[..., None] + payload * size / end.rate[..., None], axis=0)
                 for end, payload in zip(ends, (sent, received), strict=True)
             ]
             spent = spent + point.count * np.maximum(*each)
     return np.asarray(spent / 2.0)
+
+
+def _exchanges(model: Model) -> list[Operator]:
+    """Return the points of a pass where rows cross to the expert chips and back."""
+    return [item for item in model.operators if item.kind == "exchange" and _moved(item.name)]
+
+
+def _copies(model: Model, point: Operator, nodes: Array) -> Array:
+    """Return how many expert nodes a row is sent to, (E,).
+
+    The distinct ones that hold its experts, and the one that computes its shared experts.
+    """
+    if not point.experts:
+        return np.ones_like(nodes)
+    return np.asarray(nodes * (1.0 - (1.0 - 1.0 / nodes) ** point.topk) + _shared(model))
+
+
+def _sent_bytes(experts: Replica) -> float:
+    """Return bytes of an element on its way to the experts: 8 bits where they compute in no more."""
+    kernel = next(item for item in experts.table.kernels if item.operator.kind == "experts")
+    wide = compute_format(experts.system.chip, kernel.weight_format) in ("bf16", "fp16")
+    return ACTIVATION_BYTES if wide else DISPATCH_BYTES
 
 
 def _moved(name: str) -> bool:

@@ -9,6 +9,9 @@ from functools import lru_cache
 from assay.catalogue.load import catalogue
 from assay.errors import UnknownName
 
+#: The engine that assumes none in particular.
+GENERIC = "generic"
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -36,6 +39,11 @@ class Engine:
     request: float
     memory: float
 
+    @property
+    def named(self) -> str:
+        """Its name as a question states it: "" for the generic one."""
+        return "" if self.name == GENERIC else self.name
+
 
 @lru_cache(maxsize=64)
 def engine(name: str = "") -> Engine:
@@ -48,7 +56,7 @@ def engine(name: str = "") -> Engine:
         "engines/engines"
     )
     entries = table["engines"]
-    key = name or "generic"
+    key = name or GENERIC
     if key not in entries:
         raise UnknownName("engine", name, entries)
     figures = {field: fact["value"] for field, fact in entries[key].items()}

@@ -119,7 +119,12 @@ def search(question: Question, model: Model, systems: tuple[System, System], kv:
         for tp in (1, 2, 4, 8)
         if chips % tp == 0 and tp <= min(bounds.heads, systems[0].domain)
     )
-    experts = tuple(Layout(dp=chips, ep=chips) for chips in groups[1] if chips <= max(bounds.experts, 1))
+    experts = tuple(
+        Layout(tp=tp, dp=chips // tp, ep=chips // tp)
+        for chips in groups[1]
+        for tp in (1, 2, 4, 8)
+        if chips % tp == 0 and tp <= systems[1].domain and chips // tp <= max(bounds.experts, 1)
+    )
     return parts(
         model,
         systems,

@@ -60,8 +60,9 @@ def answer(question: Question, *, facts: Sequence[Path] = (), progress: Progress
         except (DoesNotFit, NoEvidence) as error:
             refused.append(Refusal(name, str(error)))
             continue
-        rows.extend(found.rows)
-        behind |= {id(row): choice for row, choice in zip(found.rows, found.choices, strict=False)}
+        made = [unknown(row, question) for row in found.rows]
+        rows.extend(made)
+        behind |= {id(row): choice for row, choice in zip(made, found.choices, strict=False)}
         fronts[name] = found.front
     return Answer(
         question=question,
@@ -124,7 +125,10 @@ def check(question: Question, prepared: Model) -> None:
 
 
 def order(row: Row, question: Question) -> tuple[float, ...]:
-    """Return the key that ranks rows of different platforms: limits met, then the objective."""
+    """Return the key that ranks rows of different platforms: limits met, then the objective.
+
+    Rows whose energy nobody can know follow those where it is known, by cost. The last key is throughput.
+    """
 
     def figure(name: str, sign: float = 1.0) -> float:
         return sign * float(row.figures[name].value) if name in row.figures else float("inf")
@@ -139,7 +143,17 @@ def order(row: Row, question: Question) -> tuple[float, ...]:
         # under a cap what counts is all that it buys
         total = figure("output_tokens_per_s_per_chip", -1.0) * row.chips
         keys |= {"cost": total, "throughput": total}
-    return (float(not row.meets), keys[question.objective], figure("output_tokens_per_s_per_chip", -1.0))
+    second = keys["cost"] if question.objective == "energy" else keys[question.objective]
+    return (float(not row.meets), keys[question.objective], second, keys["throughput"])
+
+
+def unknown(row: Row, question: Question) -> Row:
+    """Return a row that says by what it is ranked where its energy is asked for and nobody can know it."""
+    if question.objective != "energy" or "joules_per_output_token" in row.figures:
+        return row
+    name = row.deployment.system_name
+    text = f"the power of {name} is not published: ranked by cost, after platforms whose energy is known"
+    return replace(row, notes=(text, *row.notes))
 
 
 def summary(prepared: Model, entry: ModelEntry | None) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def scores(points: Points, question: Question, copies: Floats) -> Floats:
 
     With a rate, cost and throughput count the chips that carry it; with a cap and no rate, they count the
     tokens of all copies under it; without either, cost and energy are per token, throughput is per chip,
-    latency is the time per output token.
+    latency is the time per output token. Energy that nobody can know is infinite.
     """
     if question.objective == "latency":
         return points.value("tpot_s")
@@ -95,11 +95,8 @@ def scores(points: Points, question: Question, copies: Floats) -> Floats:
     if rated and (question.power is not None or question.budget is not None):
         return -points.value("output_tokens_per_s_per_chip") * chips
     if question.objective == "energy":
-        return np.where(
-            np.isfinite(points.value("joules_per_output_token")),
-            points.value("joules_per_output_token"),
-            -1e-9 * points.value("output_tokens_per_s_per_chip") + 1e12,
-        )
+        joules = points.value("joules_per_output_token")
+        return np.where(np.isfinite(joules), joules, np.inf)
     return -points.value("output_tokens_per_s_per_chip")
 
 
@@ -125,9 +122,10 @@ def spare_chips(points: Points) -> Floats:
 def choose(groups: Sequence[Points], question: Question) -> list[Choice]:
     """Return the best candidates of one platform, best first, at most `question.top`, one a deployment.
 
-    Points that meet every limit come first, by objective; then the nearest misses.
+    Points that meet every limit come first, by objective, where nobody knows it by tokens per chip, which is
+    by cost on one platform; then the nearest misses.
     """
-    ranked: list[tuple[float, float, Choice]] = []
+    ranked: list[tuple[float, float, float, Choice]] = []
     for points in groups:
         copies = replicas_for(points, question)
         spares = lost(points, question)
@@ -138,16 +136,18 @@ def choose(groups: Sequence[Points], question: Question) -> list[Choice]:
         if question.power is not None or question.budget is not None:
             miss = np.maximum(miss, np.nan_to_num(total / allowed(points, question), nan=np.inf))
         score = scores(points, question, copies)
-        for index in np.flatnonzero(np.isfinite(score) & np.isfinite(miss)):
+        rate = points.value("output_tokens_per_s_per_chip")
+        for index in np.flatnonzero(~np.isnan(score) & np.isfinite(miss) & np.isfinite(rate)):
             met = bool(miss[index] <= 1.0)
             choice = Choice(
                 points, int(index), int(min(copies[index], 1e9)), met, float(miss[index]), int(spares[index])
             )
-            ranked.append((0.0 if met else float(miss[index]), float(score[index]), choice))
-    ranked.sort(key=lambda item: item[:2])
+            late = 0.0 if met else float(miss[index])
+            ranked.append((late, float(score[index]), -float(rate[index]), choice))
+    ranked.sort(key=lambda item: item[:3])
     picked: list[Choice] = []
     seen: set[Hashable] = set()
-    for _, _, choice in ranked:
+    for *_, choice in ranked:
         if (key := kind(choice)) in seen:
             continue
         seen.add(key)

@@ -32,7 +32,7 @@ def near(row: Row, model: str, question: Question) -> tuple[Mapping[str, Any], .
         pool=Pool(made.layout, made.replicas),
         weights=made.weights,
         kv=made.kv,
-        engine=question.engine,
+        engine=made.engine,
     )
     load = {"isl": question.isl, "osl": question.osl, "concurrency": row.concurrency * made.replicas}
     found = nearest(setting, load, _MOST)

@@ -22,6 +22,7 @@ from assay.engine.features import Known
 from assay.engine.residual import corrected
 from assay.plan.points import SOFTWARE_DATE
 from assay.plan.predict import KNOWN, bare, calibration
+from assay.plan.published import length_spread, published
 from assay.simulate.cluster import Cluster, Pool
 from assay.study import conditions as study
 from assay.study.conditions import Conditions, Predictions, Setting
@@ -104,7 +105,8 @@ def _pace(cluster: Cluster, load: Mean) -> Pace:
     users = _in_flight(cluster, setting, load)
     points, raw = _bare(pool, setting, load, np.array([users]))
     known = Known({system.id: system}, {model.name: model.architecture.to_dict()})
-    better = corrected(points, raw, calibration(), known)
+    told = tuple(published(item, model.architecture, system) for item in points.settings)
+    better = corrected(replace(points, settings=told), raw, calibration(), known)
     base = float(np.asarray(raw.tpot.value)[0])
     if not np.isfinite(base):
         return Pace(1.0, 1.0, 1.0, "datasheet", users)
@@ -164,6 +166,7 @@ def _bare(
         "isl": np.full(n, load.isl),
         "osl": np.full(n, load.osl),
         "cached": np.full(n, load.cached),
+        "spread": np.full(n, length_spread()),
         "concurrency": users,
         "acceptance": np.full(n, pool.yields if pool.drafts else np.nan),
         "date": np.full(n, SOFTWARE_DATE),

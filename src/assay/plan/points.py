@@ -23,6 +23,7 @@ from assay.plan.caches import Hits
 from assay.plan.disaggregate import Pairs, Sides
 from assay.plan.pools import Places, Pools, blended, outcome, pools, power
 from assay.plan.predict import calibration, predictions
+from assay.plan.published import length_spread, published
 from assay.plan.sweep import Sweep, closer
 from assay.study.conditions import Conditions, Pool, Predictions, Setting
 
@@ -203,21 +204,28 @@ def conditions_of(
     side: Pools | None = None,
     hits: Hits | None = None,
 ) -> Conditions:
-    """Return the conditions of points as the calibration knows them."""
+    """Return the conditions of points as the calibration knows them (see `assay.plan.published`)."""
     copy, layouts = found.copy, made.step.table.layouts
     n, drafts = len(layouts), int(made.step.workload.drafts)
-    settings = [
+    alike = published(
         Setting(
             model=copy.model.name,
             system=copy.system.id,
-            chips=int(chips[k]),
-            pool=Pool(layout, 1 if side is None else int(side.decode[k])),
-            prefill=None if side is None else side.pool(k),
+            chips=1,
             weights=copy.weights,
             kv=copy.kv,
             engine=name,
             speculation="mtp" if drafts else "",
-            draft_tokens=drafts,
+        ),
+        copy.model.architecture,
+        copy.system,
+    )
+    settings = [
+        replace(
+            alike,
+            chips=int(chips[k]),
+            pool=Pool(layout, 1 if side is None else int(side.decode[k])),
+            prefill=None if side is None else side.pool(k),
         )
         for k, layout in enumerate(layouts)
     ]
@@ -228,6 +236,7 @@ def conditions_of(
             "isl": np.full(n, float(found.load.isl[0, 0])),
             "osl": np.full(n, float(found.load.osl[0, 0])),
             "cached": np.full(n, float(found.load.cached[0, 0])) if hits is None else hits.cached[:, 0],
+            "spread": np.full(n, length_spread()),
             "concurrency": made.state.concurrency[:, 0] * counts,
             "acceptance": np.full(n, float(np.ravel(made.step.workload.yields)[0]) if drafts else np.nan),
             "date": np.full(n, SOFTWARE_DATE),

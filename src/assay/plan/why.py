@@ -102,7 +102,7 @@ def why(question: Question, *, facts: Sequence[Path] = ()) -> Why:
         other = "aggregated" if row.deployment.prefill else "disaggregated"
         near += _other(replace(question, serving=other, top=1), row, tuple(facts))
     near += [item for item in found.rows if item is not row]
-    rivals = [_rival(item, row, question) for item in near]
+    rivals = {(item.platform, item.deployment): item for item in (_rival(one, row, question) for one in near)}
     choice = platform.choices[0] if platform.choices else None
     told = _told(choice) if choice is not None else ({}, (), {}, {})
     return Why(
@@ -111,7 +111,7 @@ def why(question: Question, *, facts: Sequence[Path] = ()) -> Why:
         steps=told[1],
         moves=told[2],
         sensitivity=told[3],
-        rivals=tuple(sorted(rivals, key=lambda item: item.factor)),
+        rivals=tuple(sorted(rivals.values(), key=lambda item: item.factor)),
         refused={item.platform: item.reason for item in found.refused},
     )
 
@@ -227,14 +227,16 @@ def _host(points: Points, factor: float) -> Engine:
 
 def _rival(row: Row, winner: Row, question: Question) -> Rival:
     """Return by what factor a row loses to the winner in the objective, and why."""
-    key, other = order(row, question)[1], order(winner, question)[1]
-    if not np.isfinite(key) or not np.isfinite(other):  # no price: by tokens per chip
-        key, other = order(row, question)[2], order(winner, question)[2]
+    keys = zip(order(row, question)[1:], order(winner, question)[1:], strict=True)
+    # without a power by cost, without a price by tokens per chip
+    key, other = next(pair for pair in keys if np.all(np.isfinite(pair)))
     # what is minimised is positive, what is maximised negative
     factor = key / other if key > 0 else other / key
     label = row.deployment.label()
     if not row.meets:
         reason = next((note for note in row.notes if "misses" in note), "misses a limit")
+    elif question.objective == "energy" and "joules_per_output_token" not in row.figures:
+        reason = f"its power is not published; limited by {row.limited_by}"
     elif row.deployment.weights != winner.deployment.weights:
         reason = f"weights {row.deployment.weights}; limited by {row.limited_by}"
     else:

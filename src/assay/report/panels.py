@@ -121,11 +121,14 @@ def _caps(question: Question) -> Iterator[str]:
 def aim(answer: Answer) -> str:
     """Return what rows are ranked by: `cheapest output tokens at contract prices of 2026-07`."""
     question = answer.question
-    text = OBJECTIVES[question.objective][1]
-    if question.objective != "cost":
+    objective, why = question.objective, ""
+    if objective == "energy" and not any(OBJECTIVES[objective][0] in row.figures for row in answer.rows):
+        objective, why = "cost", "; the power of no platform is published"
+    text = OBJECTIVES[objective][1]
+    if objective != "cost":
         return text
     date = answer.provenance.get("prices")
-    return f"{text} at {PRICES[question.price]}{f' of {date}' if date else ''}"
+    return f"{text} at {PRICES[question.price]}{f' of {date}' if date else ''}{why}"
 
 
 def place(row: Row) -> str:
@@ -165,10 +168,11 @@ def short(text: str) -> str:
 
 def three_numbers(row: Row, objective: str) -> Table:
     """Return the three figures that matter first, large, each with its interval and its bound."""
-    first = "usd_per_million_output_tokens"
-    if objective == "energy" or first not in row.figures:
-        first = "joules_per_output_token"
-    names = [first, "output_tokens_per_s_per_user", "output_tokens_per_s_per_chip"]
+    first = ["usd_per_million_output_tokens", "joules_per_output_token"]
+    if objective == "energy":
+        first.reverse()
+    shown = [name for name in first if name in row.figures][:1]
+    names = [*shown, "output_tokens_per_s_per_user", "output_tokens_per_s_per_chip"]
     table = grid("left", "left", "left")
     table.padding = (0, 4, 0, 0)
     cells = [_number(name, row.figures[name]) for name in names if name in row.figures]

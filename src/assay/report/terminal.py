@@ -32,6 +32,7 @@ _STYLES = ("green", "cyan", "magenta", "yellow")
 #: Objective -> what nobody has published where its figure is missing.
 _LACK = {"cost": "price", "energy": "power", "throughput": "rate", "latency": "rate"}
 _X, _Y = "output_tokens_per_s_per_user", "output_tokens_per_s_per_chip"
+_USD = "usd_per_million_output_tokens"
 
 
 def terminal(stream: IO[str] | None = None) -> Console:
@@ -179,8 +180,9 @@ def _ranking(answer: Answer, drawn: Sequence[Row], width: int) -> Iterator[Rende
         [f"{ranks[id(row)]} {row.deployment.system} {_value(row, ranked_by)}" for row in rest], width, "  "
     )
     if unknown := [row for row in answer.rows if ranked_by not in row.figures]:
-        yield Text(f"Without a published {_LACK[question.objective]}, by output tok/s/chip:", style="dim")
-        words = [f"{ranks[id(row)]} {row.deployment.system} {_value(row, _Y)}" for row in unknown]
+        by = (_USD, "$/M output") if question.objective == "energy" else (_Y, "output tok/s/chip")
+        yield Text(f"Without a published {_LACK[question.objective]}, by {by[1]}:", style="dim")
+        words = [f"{ranks[id(row)]} {row.deployment.system} {_value(row, by[0])}" for row in unknown]
         yield from flow(words, width, "  ")
 
 
@@ -227,7 +229,7 @@ def _cells(question: Question, row: Row, rank: str, colour: str) -> dict[str, st
         "w/kv": f"{panels.short(deployment.weights)}/{panels.short(deployment.kv)}",
         "out\ntok/s\n/user": _value(row, _X, question),
         "out\ntok/s\n/chip": _value(row, _Y),
-        "$ per\nM out\ntoken": _value(row, "usd_per_million_output_tokens"),
+        "$ per\nM out\ntoken": _value(row, _USD),
         "range": interval(row.figures[ranked_by]) if ranked_by in row.figures else "",
         "J per\nout\ntoken": _value(row, "joules_per_output_token"),
         "mean\nTTFT": _value(row, "ttft_s", question),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import DoesNotFit
-from assay.simulate import forms
+from assay.simulate import forms, rows
 from assay.simulate import state as s
 from assay.simulate.cluster import OVER_LIMIT, ROLES, ROUTERS, Cluster, Pool, Scaling
 from assay.simulate.faults import Event
@@ -24,8 +24,8 @@ Ints = NDArray[np.int64]
 SAMPLES = 1024
 #: Events after which the kernel returns to show progress.
 PAUSE = 200_000
-#: Requests in flight that there is room for at first.
-SLOTS = 1024
+#: Requests in flight that there is room for at first, and rows of the log beyond one for each.
+SLOTS, SPARE_ROWS = 1024, 8192
 _SPARE = 1.02
 
 
@@ -45,14 +45,14 @@ def build(
         longest: most tokens of a request.
         users: users of a closed loop, 0 = arrivals as given.
         events: scripted failures, sorted by time.
-        distinct: different prefix blocks of all the traffic, 0 = unknown; tiers are given no more places.
+        distinct: different prefix blocks of all the traffic, 0 = unknown; no cache is given more places.
 
     Raises:
         DoesNotFit: a pool whose memory holds no request at all.
     """
     tables = [_timetable(pool, longest) for pool in cluster.pools]
     block_tokens = first.block_tokens if first.blocks is not None and cluster.prefix_cache else 0
-    pools, flat = _pools(cluster, tables, block_tokens)
+    pools, flat = _pools(cluster, tables, block_tokens, distinct)
     setup = _setup(cluster, block_tokens, users, longest, int(pools["sequences"].max()))
     slots = SLOTS
     while slots < 2 * users:
@@ -60,21 +60,21 @@ def build(
     on = cluster.scaling.least if cluster.scaling else cluster.pools[0].units
     pools["ready"] = pools["units"]
     pools["ready"][0] = on
-    entries, units, buckets = _units(cluster, pools, on)
+    units, entries, buckets = _units(cluster, pools, on)
     tiers = _tiers(cluster, tables, units, block_tokens, distinct)
     entries, buckets = _behind(tiers, entries, buckets)
     leaves = 1 << (cluster.units - 1).bit_length()
     until = np.full(leaves, np.inf)
     balance, weight = _trees(cluster, pools, on)
-    heap = np.zeros(cluster.units * int(setup["heap_size"][0]), dtype=np.int64)
-    queues = np.full(cluster.units * s.CLASSES, -1)
-    known = 1 << (2 * len(entries)).bit_length() if block_tokens and cluster.router == "prefix" else 1
+    places, queues = cluster.units * int(setup["heap_size"][0]), np.full(cluster.units * s.CLASSES, -1)
+    tracked = block_tokens and cluster.router == "prefix"
+    known = 1 << (2 * min(entries, distinct or entries)).bit_length() if tracked else 1
     fields: dict[str, Any] = {
         "setup": setup,
         "totals": _totals(slots, int(pools["ready"].sum()), first, setup),
         "pools": pools,
         "units": units,
-        "entries": entries,
+        "entries": forms.rows(rows.EntryRow, entries),
         "tiers": tiers,
         "faults": _faults(events),
         "table": flat,
@@ -83,13 +83,13 @@ def build(
         "clock": tournament(until),
         "weight": weight,
         "balance": balance,
-        "ends": heap,
-        "heap": heap.copy(),
-        "head": queues,
-        "tail": queues.copy(),
-        "bucket": np.zeros(buckets, dtype=np.int64),
+        "ends": np.zeros(places, dtype=forms.kind("ends")),
+        "heap": np.zeros(places, dtype=forms.kind("heap")),
+        "head": queues.astype(forms.kind("head")),
+        "tail": queues.astype(forms.kind("tail")),
+        "bucket": np.zeros(buckets, dtype=forms.kind("bucket")),
         "seen": np.full(known, -1),
-        "owner": np.zeros(known, dtype=np.int64),
+        "owner": np.zeros(known, dtype=forms.kind("owner")),
     }
     return s.State(**fields, **_empty(slots, cluster.scaling))
 
@@ -99,13 +99,13 @@ def _empty(slots: int, scaling: Scaling | None) -> dict[str, Any]:
     decisions = 1 if scaling is None else int(scaling.window / scaling.every) + 1
     return {
         "wanted": np.zeros(decisions, dtype=np.int64),
-        "flight": forms.rows(s.FlightRow, slots),
-        "coming": forms.rows(s.ComingRow, 0),
-        "log": forms.rows(s.LogRow, 4 * slots),
-        "timeline": forms.rows(s.SampleRow, SAMPLES),
-        "slots": np.arange(slots, dtype=np.int64)[::-1].copy(),
+        "flight": forms.rows(rows.FlightRow, slots),
+        "coming": forms.rows(rows.ComingRow, 0),
+        "log": forms.rows(rows.LogRow, slots + SPARE_ROWS),
+        "timeline": forms.rows(rows.SampleRow, SAMPLES),
+        "slots": np.arange(slots, dtype=forms.kind("slots"))[::-1].copy(),
         "later_at": np.zeros(slots),
-        "later_slot": np.zeros(slots, dtype=np.int64),
+        "later_slot": np.zeros(slots, dtype=forms.kind("later_slot")),
         "ids": np.zeros(0, dtype=np.int64),
         "gaps": np.zeros(s.GAPS, dtype=np.int64),
     }
@@ -113,7 +113,7 @@ def _empty(slots: int, scaling: Scaling | None) -> dict[str, Any]:
 
 def _totals(slots: int, ready: int, first: Requests, setup: NDArray[Any]) -> NDArray[Any]:
     gap, tick = _first_gap(first), setup["tick"]
-    return forms.rows(s.Totals, 1, free=slots, pending=-1, ready=ready, sample_width=gap, tick_at=tick)
+    return forms.rows(rows.Totals, 1, free=slots, pending=-1, ready=ready, sample_width=gap, tick_at=tick)
 
 
 def _first_gap(first: Requests) -> float:
@@ -137,7 +137,7 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
     router = table()["router"]
     scaling = cluster.scaling or Scaling(np.inf, 1.0, 0, 0, 0.0)
     return forms.rows(
-        s.Setup,
+        rows.Setup,
         1,
         router=ROUTERS.index(cluster.router),
         heap_size=sequences,
@@ -163,9 +163,11 @@ def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequen
     )
 
 
-def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> tuple[NDArray[Any], Floats]:
+def _pools(
+    cluster: Cluster, tables: Sequence[Timetable], block_tokens: int, distinct: int
+) -> tuple[NDArray[Any], Floats]:
     """Return the parameters of the pools, and all their tables one after another."""
-    made = forms.rows(s.PoolRow, len(tables))
+    made = forms.rows(rows.PoolRow, len(tables))
     flat: list[Floats] = []
     first = tree = 0
     for row, pool, item in zip(made, cluster.pools, tables, strict=True):
@@ -173,6 +175,7 @@ def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> 
         ranks = int(pool.copy.table.degrees.dp[0])
         room = float(pool.capacity or np.floor(item.room))
         blocks = int(room // block_tokens) + 1 if block_tokens else 1
+        blocks = min(blocks, distinct) if distinct else blocks
         leaves = 1 << (pool.units - 1).bit_length()
         for name, array in (("base", item.base), ("joint", item.joint), ("prompt", item.prompt)):
             row[name] = sum(part.size for part in flat)
@@ -197,13 +200,13 @@ def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> 
     return made, np.concatenate(flat)
 
 
-def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Return prefix cache entries and units, and the places of all hash tables."""
+def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any], int, int]:
+    """Return units, and the places of all their prefix caches and hash tables."""
     pool = np.repeat(np.arange(len(cluster.pools)), pools["units"])
     blocks, buckets = pools["blocks"][pool], pools["buckets"][pool]
     first, start = np.cumsum(blocks) - blocks, np.cumsum(buckets) - buckets
     units = forms.rows(
-        s.UnitRow,
+        rows.UnitRow,
         len(pool),
         pool=pool,
         health=s.UP,
@@ -218,20 +221,14 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
         table=start,
     )
     units["health"][on : cluster.pools[0].units] = s.OFF
-    total = int(blocks.sum())
-    return _entries(0, total), units, int(buckets.sum())
-
-
-def _entries(start: int, count: int) -> NDArray[Any]:
-    """Return free entries whose places begin at `start`."""
-    return forms.rows(s.EntryRow, count, older=-1, newer=-1, free=np.arange(start, start + count))
+    return units, int(blocks.sum()), int(buckets.sum())
 
 
 def _tiers(
     cluster: Cluster, tables: Sequence[Timetable], units: NDArray[Any], block_tokens: int, distinct: int
 ) -> NDArray[Any]:
     """Return the tiers of all units, which share their replica's, and tell units where theirs are."""
-    made = forms.rows(s.TierRow, sum(len(pool.tiers) * pool.units for pool in cluster.pools))
+    made = forms.rows(rows.TierRow, sum(len(pool.tiers) * pool.units for pool in cluster.pools))
     at = 0
     for unit in units:
         pool, each = cluster.pools[unit["pool"]], tables[unit["pool"]].token_bytes
@@ -247,16 +244,15 @@ def _tiers(
     return made
 
 
-def _behind(tiers: NDArray[Any], entries: NDArray[Any], buckets: int) -> tuple[NDArray[Any], int]:
-    """Return all entries and the places of all hash tables, those of the tiers behind those of the units."""
-    tiers["first"] = len(entries) + np.cumsum(tiers["frees"]) - tiers["frees"]
+def _behind(tiers: NDArray[Any], entries: int, buckets: int) -> tuple[int, int]:
+    """Return the places of all caches and hash tables, those of the tiers behind those of the units."""
+    tiers["first"] = entries + np.cumsum(tiers["frees"]) - tiers["frees"]
     tiers["table"] = buckets + np.cumsum(tiers["buckets"]) - tiers["buckets"]
-    added = _entries(len(entries), int(tiers["frees"].sum()))
-    return np.concatenate([entries, added]), buckets + int(tiers["buckets"].sum())
+    return entries + int(tiers["frees"].sum()), buckets + int(tiers["buckets"].sum())
 
 
 def _faults(events: Sequence[Event]) -> NDArray[Any]:
-    made = forms.rows(s.FaultRow, len(events) + 1, factor=1.0)
+    made = forms.rows(rows.FaultRow, len(events) + 1, factor=1.0)
     for row, event in zip(made, events, strict=False):
         row["at"], row["unit"], row["kind"], row["factor"] = event.at, event.unit, event.kind, event.factor
     made["at"][-1] = np.inf

@@ -19,6 +19,7 @@ def record(state: State, unit: int, slot: int, status: int, now: float) -> None:
     flight, totals = state.flight[slot], state.totals[0]
     row = state.log[totals.logged]
     row.number = flight.number
+    row.model = flight.model
     row.isl = flight.isl
     row.osl = flight.osl
     row.hit = flight.hit

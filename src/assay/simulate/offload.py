@@ -8,7 +8,8 @@ tier has one link to the unit; loads and swaps go over it one after another, whi
 from __future__ import annotations
 
 from assay.simulate.blocks import chain, erase, find, insert, unchain
-from assay.simulate.state import FlightRow, State, TierRow
+from assay.simulate.rows import FlightRow, TierRow
+from assay.simulate.state import State
 
 
 def demote(state: State, first: int, count: int, key: int) -> None:

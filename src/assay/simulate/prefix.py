@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from assay.simulate.blocks import chain, erase, find, insert, unchain
 from assay.simulate.offload import demote, wipe
-from assay.simulate.state import PoolRow, State, UnitRow
+from assay.simulate.rows import PoolRow, UnitRow
+from assay.simulate.state import State
 
 
 def matched(state: State, number: int, slot: int) -> tuple[int, int]:

@@ -11,20 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import BadInput
-from assay.simulate import forms
+from assay.simulate import forms, rows
 from assay.simulate import state as s
 from assay.simulate.building import build
 from assay.simulate.cluster import Cluster
 from assay.simulate.compiled import Kernel, available, kernel, ready
 from assay.simulate.faults import Event
 from assay.simulate.sketch import Sketch
-from assay.workload.arrivals import Requests
+from assay.workload.arrivals import COLUMNS, Requests
 from assay.workload.sessions import Sessions
 
 #: Work (requests and prefix blocks) from which loading the compiled kernel pays, and compiling it.
 WORTH_LOADING, WORTH_COMPILING = 5_000, 1_000_000
 #: Longest request of a stream whose lengths are not known beforehand, tokens.
 STREAM_LONGEST = 262_144
+#: Longest request there may be, tokens: the kernel counts them in 32 bits.
+MOST_TOKENS = 2**30
+#: Requests that the kernel is given at a time.
+PIECE = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def execute(  # noqa: PLR0913 - what runs, and how it is watched
     if first is None or not len(first):
         raise BadInput("There are no requests to simulate.", "Give a trace with rows or a positive number.")
     single = isinstance(traffic, Requests)
-    longest = int((first.isl + first.osl).max()) if single else STREAM_LONGEST
+    longest = _longest(first) if single else STREAM_LONGEST
     work = len(first) + (first.blocks[1].size if first.blocks is not None else 0)
     if compiled is None:
         enough = WORTH_LOADING if ready() else WORTH_COMPILING
@@ -152,10 +156,38 @@ def execute(  # noqa: PLR0913 - what runs, and how it is watched
     if not compiled:
         state = forms.as_plain(state)
     tally = Tally(limits or Limits(), request, keep)
-    feed = Feed(chain((first,), chunks), request, cached, len(first) if single else 0, gap)
+    ahead = chain((first,), chunks)
+    pieces = ahead if users or gap is not None else (piece for chunk in ahead for piece in cut(chunk, PIECE))
+    feed = Feed(pieces, request, cached, len(first) if single else 0, gap)
     state, whole = _loop(code, state, feed, tally, users, progress)
     start = float(first.arrival[0]) if not users else 0.0
     return Run(tally, forms.as_arrays(state), start, whole, compiled)
+
+
+def cut(chunk: Requests, most: int) -> Iterator[Requests]:
+    """Yield a chunk of requests in pieces of at most so many, in order; arrays are views."""
+    for start in range(0, len(chunk), most):
+        part = slice(start, start + most)
+        blocks = None
+        if chunk.blocks is not None:
+            offsets = chunk.blocks[0][start : start + most + 1]
+            blocks = (offsets - offsets[0], chunk.blocks[1][offsets[0] : offsets[-1]])
+        columns = {name: getattr(chunk, name)[part] for name in COLUMNS}
+        yield Requests(**columns, blocks=blocks, block_tokens=chunk.block_tokens)
+
+
+def _longest(traffic: Requests) -> int:
+    """Return the tokens of the longest request.
+
+    Raises:
+        BadInput: it is longer than the kernel counts.
+    """
+    longest = int((traffic.isl + traffic.osl).max())
+    if longest > MOST_TOKENS:
+        raise BadInput(
+            f"A request of {longest:,} tokens is longer than any that is simulated.", "Leave it out."
+        )
+    return longest
 
 
 @dataclass(slots=True)
@@ -182,7 +214,7 @@ class Feed:
             offset, ids = chunk.blocks[0], _held(state, scramble(chunk.blocks[1]))
         hit = np.minimum((chunk.isl * self.cached).astype(np.int64), chunk.isl - 1)
         coming = forms.rows(
-            s.ComingRow,
+            rows.ComingRow,
             count,
             arrival=chunk.arrival + self.request,
             number=np.arange(self.given - count, self.given),
@@ -273,7 +305,7 @@ def _loop(
             if reason == s.MORE_REQUESTS:
                 state = feed.refill(state)
             elif reason == s.MORE_SLOTS:
-                state = grow(state)
+                grow(state)
             elif progress is not None:
                 share = int(tally.ended.sum()) / feed.expected if feed.expected else 0.0
                 progress(f"{int(tally.ended.sum()):,} requests", min(share, 1.0))
@@ -287,22 +319,11 @@ def is_array(items: Any) -> bool:
     return isinstance(items, np.ndarray)
 
 
-def grow(state: s.State) -> s.State:
-    """Return the state with twice the slots for requests in flight."""
-    wide = forms.as_arrays(state)
-    size = len(wide.slots)
-
-    def longer(array: Any) -> Any:
-        return np.concatenate([array, np.zeros_like(array)])
-
-    slots = longer(wide.slots)
-    slots[:size] = np.arange(2 * size - 1, size - 1, -1)
-    forms.write(wide, "totals", "free", size)
-    wide = wide._replace(
-        flight=longer(wide.flight),
-        slots=slots,
-        later_at=longer(wide.later_at),
-        later_slot=longer(wide.later_slot),
-        log=longer(wide.log),
-    )
-    return wide if is_array(state.slots) else forms.as_plain(wide)
+def grow(state: s.State) -> None:
+    """Make room for twice as many requests in flight; no slot is free."""
+    size = len(state.slots)
+    for name in ("flight", "slots", "later_at", "later_slot", "log"):
+        forms.lengthen(state, name, size)
+    slots: Any = state.slots
+    slots[:size] = range(2 * size - 1, size - 1, -1)
+    forms.write(state, "totals", "free", size)

@@ -6,7 +6,8 @@ from assay.simulate.intake import postpone
 from assay.simulate.offload import cross, fetch, reach, swap_out
 from assay.simulate.prefix import matched, pin, shrink, unpin
 from assay.simulate.queues import pop, push, put_back, take_first
-from assay.simulate.state import CLASSES, FlightRow, PoolRow, State, UnitRow
+from assay.simulate.rows import FlightRow, PoolRow, UnitRow
+from assay.simulate.state import CLASSES, State
 from assay.simulate.walking import surface
 
 

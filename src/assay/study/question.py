@@ -52,7 +52,7 @@ class Question:
         concurrency: requests in flight in one replica; None = assay chooses.
         chips: greatest number of chips in one replica; None = what the system allows.
         objective: one of `OBJECTIVES`.
-        engine: serving engine (`vllm`, `sglang`, `trtllm`), or "" for the best known.
+        engine: serving engine (`vllm`, `sglang`, `trtllm`), or "" for the best of those measured on a chip.
         price: one of `PRICES`.
         weights, kv: number formats; "" = assay chooses among what chip and model allow.
         top: rows kept a platform.

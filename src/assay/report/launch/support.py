@@ -171,16 +171,30 @@ def checkpoint(model: str, formats: Sequence[str]) -> Entry | None:
     return None
 
 
-def resource(chip: Chip) -> str:
-    """Return the name of a chip among the resources of a Kubernetes pod.
+def limits(chip: Chip, chips: int) -> dict[str, str]:
+    """Return the resources of a Kubernetes pod with so many chips.
 
     Raises:
         Unsupported: no device plugin of its maker is in the table.
     """
     for row in table()["devices"]:
         if chip.vendor in row["vendors"] and chip.generation in row.get("chips", (chip.generation,)):
-            return str(row["resource"])
+            each = ranks(chip)[0] if row.get("counts") == "ranks" else 1
+            return {str(row["resource"]): str(chips * each)}
     raise Unsupported(f"No Kubernetes device plugin for {chip.name} is in the table.", "Use --target vllm.")
+
+
+def ranks(chip: Chip) -> tuple[int, str]:
+    """Return the devices that one chip is to software, and their words: 1 and "" where nothing is said."""
+    for row in table()["ranks"]:
+        if chip.generation in row["chips"]:
+            return int(row["ranks"]), f"{row['ranks']} {row['words']} a chip ({row['source']})"
+    return 1, ""
+
+
+def visible(chip: Chip) -> str:
+    """Return the variable that chooses chips of a node, "" if its maker's is not in the table."""
+    return next((str(row["visible"]) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
 
 
 def product(chip: Chip) -> str:
@@ -220,7 +234,10 @@ def _limited(row: Entry, subject: Subject) -> bool:
 def _notes(engine: str, subject: Subject, chip: Entry | None) -> Iterator[str]:
     """Yield what works in another way than a reader would think."""
     if chip and chip["status"] == "plugin":
-        yield f"{name(engine)} runs on {subject.chip.name} through {chip['note']} ({chip['source']})"
+        yield (
+            f"{name(engine)} runs on {subject.chip.name} through {chip['note']} ({chip['source']}), "
+            "with which the flags were not compared"
+        )
     for item in subject.formats:
         row = _format(engine, item, subject.chip)
         if row and row["status"] in ("weight-only", "emulated"):
