@@ -220,6 +220,7 @@ def test_tables_are_the_engine_model_within_a_fifth_of_a_percent(where: tuple[st
         (("llama-3.1-70b", "h200", "tp4", "vllm"), 2048, 512),
         (("llama-3.1-70b", "h200", "tp8", "trtllm"), 512, 128),
         (("qwen3-30b-a3b-2507", "h100", "tep2", "vllm"), 1024, 256),
+        (("qwen3-30b-a3b-2507", "h100", "dep4", "vllm"), 1024, 128),
     ],
     ids=str,
 )

@@ -5,8 +5,9 @@ step, in units of a prompt or of the part of one that a step can take, is a Mark
 
     q' = max(q - s, 0) + u a,     a ~ Poisson(rate c(q))
 
-with c(q) the time of a step that takes min(q, s) units, s what the token budget holds beside the decodes, and
-u the units of a prompt. From its stationary distribution pi follow
+with c(q) the time of a step that takes min(q, s) units, s what the token budgets of all DP ranks hold beside
+the decodes, and u the units of a prompt; prompts go to the ranks in turn. From its stationary distribution
+pi follow
 
     mean step      E c = sum pi c
     TTFT           L / rate,  L = sum pi c ceil(q / u) / E c + rate E c^2 / (2 E c)     (Little's law)
@@ -75,7 +76,7 @@ class Flow:
 
 
 def flow(step: Step, engine: Engine, batch: Array, rate: Array) -> Flow:
-    """Return the steps of a replica without DP and PP that decodes `batch` sequences.
+    """Return the steps of a replica without PP that decodes `batch` sequences.
 
     Args:
         step: the compiled step.
@@ -84,9 +85,10 @@ def flow(step: Step, engine: Engine, batch: Array, rate: Array) -> Flow:
         rate: requests/s, (L, N).
     """
     fresh = np.broadcast_to(step.workload.fresh, batch.shape)
-    room = np.maximum(engine.budget - batch, engine.budget / 64)
+    ranks = step.table.degrees.dp[:, None] + np.zeros(batch.shape)
+    room = np.maximum(engine.budget - batch / ranks, engine.budget / 64)
     units = np.clip(np.rint(fresh / room), 1, LONGEST)
-    most = np.clip(np.floor(room * units / fresh + 1e-9), 1, LONGEST)
+    most = np.clip(np.floor(room * units / fresh + 1e-9) * ranks, 1, LONGEST)
     times = _times(step, engine, batch, fresh / units, most)
     yields = np.broadcast_to(np.asarray(step.workload.yields, dtype=np.float64), batch.shape)
     later = np.maximum((np.asarray(step.workload.osl) - 1.0) / yields, 1.0)
@@ -121,17 +123,21 @@ def settled(step: Step, engine: Engine, batch: Array, rate: Array, capacity: Arr
 def _times(step: Step, engine: Engine, batch: Array, unit: Array, most: Array) -> Array:
     """Return the time of a step that finds a backlog of 0 .. LONGEST units, s, (L, N, LONGEST + 1)."""
     found = []
-    host = engine.host + engine.host_sequence * np.ceil(batch)
-    fresh, zero, others = step.workload.fresh, np.zeros_like(batch), np.maximum(batch, 1.0)
+    ranks = step.table.degrees.dp[:, None]
+    # the busiest rank has the next whole sequence
+    local, others = batch / ranks + (ranks - 1.0) / (2.0 * ranks), np.maximum(batch, 1.0)
+    host = engine.host + engine.host_sequence * np.ceil(local)
+    fresh, zero = step.workload.fresh, np.zeros_like(batch)
     for node in NODES:
-        size = np.minimum(node, most) * unit
-        done = size / fresh
+        taken = np.minimum(node, most)
+        size, busiest = taken * unit, np.maximum(taken / ranks, 1.0) * unit
+        prompts = (busiest, size, busiest / fresh, size / fresh)
         if not node:
-            spent = seconds(step, Batch(batch, others))
+            spent = seconds(step, Batch(local, others))
         elif engine.mixes:
-            spent = seconds(step, Batch(batch, others, size, size, done, done))
+            spent = seconds(step, Batch(local, others, *prompts))
         else:
-            spent = seconds(step, Batch(zero, zero, size, size, done, done))
+            spent = seconds(step, Batch(zero, zero, *prompts))
         found.append(np.maximum(spent + engine.gap, host))
     return np.asarray(np.stack(found, axis=-1) @ _BETWEEN)
 

@@ -175,7 +175,7 @@ def open_loop(step: Step, engine: Engine, rate: ArrayLike, capacity: ArrayLike =
 
     The batch B solves X(B) = rate; X grows with B, so bisection in log B finds it. Where even the largest
     batch does not carry the rate the result is saturated: utilisation 1 and TTFT infinite. From there the
-    steps of a replica without DP and PP are followed one by one (`assay.engine.prompts`).
+    steps of a replica without PP are followed one by one (`assay.engine.prompts`).
     """
     wanted = np.asarray(rate, dtype=np.float64)
     top = np.minimum(np.asarray(capacity, dtype=np.float64), 1e6)
@@ -202,9 +202,9 @@ def open_loop(step: Step, engine: Engine, rate: ArrayLike, capacity: ArrayLike =
 
 
 def _followed(step: Step, engine: Engine, state: Steady, rate: Array, top: Array, lost: Flags) -> Steady:
-    """Return the state with steps as random arrivals make them, where one scheduler serves one stage."""
+    """Return the state with steps as random arrivals make them, where there is one pipeline stage."""
     degrees = step.table.degrees
-    rows = np.flatnonzero((degrees.dp * degrees.pp == 1) & ~lost.all(axis=1))
+    rows = np.flatnonzero((degrees.pp == 1) & ~lost.all(axis=1))
     if not rows.size:
         return state
     shape = state.batch.shape
@@ -221,7 +221,8 @@ def _followed(step: Step, engine: Engine, state: Steady, rate: Array, top: Array
         "ttft": ttft,
         "queue": np.maximum(found.prefill - found.mixed, 0.0),
     }
-    kept = found.known & ~lost[rows]
+    # a batch that fills the memory waits for it, which random arrivals alone do not tell
+    kept = found.known & ~lost[rows] & (batch < most * 0.999)
     columns = {}
     for name, values in better.items():
         columns[name] = getattr(state, name).copy()
