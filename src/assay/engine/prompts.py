@@ -64,6 +64,7 @@ class Flow:
         tpot: s a token of a request.
         prefill: s from arrival at the scheduler to the first token.
         decode, mixed: s of a step without prompts, and mean of those with them.
+        clump: index of dispersion of the prompts that end in a step; 1 = Poisson.
         known: whether the chain was long enough.
     """
 

@@ -100,7 +100,7 @@ def session_gaps(arrival: Floats, session: Ints, e2e: Floats) -> Floats:
 
 
 def pauses(arrival: Floats, session: Ints, measured: Mapping[str, Floats]) -> tuple[Floats, int]:
-    """Return the pause before each turn, s, as stated or else from the ends of turns; and how many are negative.
+    """Return the pause before each turn, s, as stated or else from the ends of turns; and the negative ones.
 
     Args:
         arrival: s, ascending.
