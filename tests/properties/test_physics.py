@@ -125,7 +125,9 @@ def test_beams_cost_what_as_many_requests_cost_but_share_their_prompt(beams: int
     more = Batch(beams * np.full((1, 1), 32.0), beams * np.full((1, 1), 32.0))
     searched, plain = copy.step(replace(WORK, beams=float(beams)), 0.1), copy.step(WORK, 0.1)
     assert np.allclose(seconds(searched, batch), seconds(plain, more))
-    floors = [breakdown(step, each).floor for step, each in ((searched, batch), (plain, more), (plain, batch))]
+    floors = [
+        breakdown(step, each).floor for step, each in ((searched, batch), (plain, more), (plain, batch))
+    ]
     assert np.all(floors[0] <= floors[1])
     assert np.all(floors[0] >= floors[2])
 

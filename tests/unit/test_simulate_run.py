@@ -320,7 +320,8 @@ def test_chunks_of_a_stream_are_the_whole() -> None:
     again, chunked = run(Cluster((pool(replicas=2),), "prefix"), iter(parts))
     assert np.array_equal(rows["first"], chunked["first"])
     assert np.array_equal(rows["hit"], chunked["hit"])
-    assert once.tally.e2e.summary() == again.tally.e2e.summary()
+    # sums of other chunks round otherwise
+    assert once.tally.e2e.summary() == pytest.approx(again.tally.e2e.summary(), rel=1e-12)
 
 
 def _numbers(count: int) -> tuple[Any, Any, Any]:

@@ -74,7 +74,7 @@ def followed(found: Trace, load: Load) -> Requests | Sessions:
     if gap is None or not known:
         raise BadInput(
             f"{found.name!r} does not say when its turns ended, so no pause before the next one is known.",
-            "Give a trace with sessions and e2e_s, or --sessions open.",
+            "Give a trace with sessions and e2e_s or gap_s, or --sessions open.",
         )
     played = paced(found.requests, gap)
     later = int((played.requests.turn > 0).sum())
