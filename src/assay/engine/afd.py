@@ -139,11 +139,9 @@ def parts(  # noqa: PLR0913 - two pools, formats, load
             model, systems, layouts, formats, engine, replace(workload, drafts=0.0), skew, rows
         )
         whole = whole + workload.drafts * _in_turns(drafting, turns)
-        attending, computing, crossing = (
-            one + workload.drafts * other for one, other in zip(spent, drafting, strict=True)
-        )
-    else:
-        attending, computing, crossing = spent
+        more = workload.drafts
+        spent = (spent[0] + more * drafting[0], spent[1] + more * drafting[1], spent[2] + more * drafting[2])
+    attending, computing, crossing = spent
     held = turns * rows
     context = np.asarray(workload.isl) + np.asarray(workload.osl) / 2.0
     room = attention.capacity(np.full((1, 1), float(np.ravel(context)[0])))[:, None, :, None]
