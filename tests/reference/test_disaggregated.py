@@ -213,6 +213,40 @@ def test_the_sign_of_published_pairs(row: dict[str, Any]) -> None:
     assert right != (row["name"] in WRONG), "update WRONG and docs/concepts/disaggregation.md"
 
 
+PAIRS = {row["name"]: row for row in DATA["pairs"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"), [("Qwen3.5 122B B200", (1, 1)), ("gpt-oss H200", (2, 1)), ("V4 Flash B200", (1, 2))]
+)
+def test_the_ratio_of_the_pools_decides_the_sign(name: str, ratio: tuple[int, int]) -> None:
+    """Aggregated serving won where prefill starved decode; another ratio of the same layouts turns it."""
+    as_run = gain(PAIRS[name])
+    assert as_run * gain(PAIRS[name] | {"ratio": list(ratio)}) < 0
+
+
+def test_a_looser_limit_favours_aggregated_serving() -> None:
+    row = PAIRS["V4 Flash B200 10k"]
+    gains = [gain(row, tpot) for tpot in (0.02, 0.03, 0.05)]
+    assert gains == sorted(gains, reverse=True)
+    assert gains[0] > 0 > gains[1]
+
+
+def test_one_published_pair_asks_for_more_than_the_chip_has() -> None:
+    """gpt-oss on B200, 2P6D: at 90 % cached its prompts would take more arithmetic than bf16 peaks at."""
+    row = PAIRS["gpt-oss B200"]
+    prefill, decode = row["ratio"]
+    prompts = row["figures"][1] * (prefill + decode) / row["osl"] / prefill
+    prepared, _ = model(row["model"])
+    chip = catalogue().system(row["system"]).chip
+    start, end = row["isl"] * row["cached"], float(row["isl"])
+    each = 0.0
+    for item in prepared.operators:
+        seen = float(np.mean(np.minimum([start, end], item.cap))) / item.stride
+        each += item.prefill_rows * item.count * (item.flops + item.pair_flops * seen)
+    assert prompts * (end - start) * each > chip.peak_flops["bf16"]
+
+
 def at(front: Any, speed: float, figure: str) -> float:
     """Return a figure of a front at a speed of a user, between its points."""
     user = np.array([point["output_tokens_per_s_per_user"]["value"] for point in front])

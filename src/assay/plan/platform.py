@@ -29,7 +29,7 @@ from assay.plan.inputs import cache_of
 from assay.plan.moves import limited_by
 from assay.plan.pareto import front
 from assay.plan.place import place_of
-from assay.plan.points import Points, gather
+from assay.plan.points import ENERGY, Points, gather
 from assay.plan.predict import skew
 from assay.plan.speculate import label
 from assay.plan.sweep import Lengths, Sweep, sweep
@@ -145,7 +145,8 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     figures = {name: points.one(name, index) for name in FIGURES if name in points.figures}
     layout = points.layouts[index]
     batch = float(points.outcome.state.batch[index, 0])
-    basis = max((item.basis for item in figures.values()), key=BASES.index)
+    ranked = [item for name, item in figures.items() if name != ENERGY or question.objective == "energy"]
+    basis = max((item.basis for item in ranked), key=BASES.index)
     power = points.system.power_watts
     extra: tuple[str, ...] = () if choice.meets else (f"misses the limits by a factor of {choice.miss:.3g}",)
     quality = None if is_file(question.model) else quality_note(copy.model.name, copy.weights)
