@@ -8,6 +8,7 @@ from assay.cli.emit import check_emit, show
 from assay.cli.flags import Caching, Chances, Count, Experts, Facts, Lengths, Name, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
+from assay.errors import NotMet
 from assay.plan import estimate as predict
 
 _USUAL = Lengths()
@@ -86,6 +87,9 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
     write(found, json=json, csv=csv, page="estimate", evidence=evidence)
+    row = found.rows[0]
+    if row.capacity.get("saturated"):
+        raise NotMet(row.notes[0])
     if emit:
         show(found, emit, facts=facts)
     return 0
