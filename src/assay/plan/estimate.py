@@ -32,7 +32,7 @@ from assay.plan.platform import build
 from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
 from assay.plan.saturation import carried
-from assay.plan.space import shape
+from assay.plan.space import forbidden, shape
 from assay.plan.speculate import NONE, options
 from assay.plan.sweep import Lengths, Sweep, refuse, sweep
 from assay.plan.why import steps_of
@@ -133,30 +133,9 @@ def legal(text: str, prepared: Model, system: System) -> Layout:
             stages than layers, TP ranks that do not divide the heads.
     """
     layout = Layout.parse(text)
-    bounds = shape(prepared.architecture)
-    problems = (
-        (
-            layout.chips > system.max_chips,
-            f"needs {layout.chips} chips; {system.name} is planned up to {system.max_chips}",
-        ),
-        (
-            layout.tp > system.domain,
-            f"spreads TP over {layout.tp} chips; a scale-up domain of {system.name} has {system.domain}",
-        ),
-        (layout.ep > 1 and not bounds.experts, f"has EP{layout.ep}, but {prepared.name} is a dense model"),
-        (
-            bool(bounds.experts) and layout.ep > bounds.experts,
-            f"spreads {bounds.experts} experts over {layout.ep} chips",
-        ),
-        (layout.pp > bounds.layers, f"has {layout.pp} stages for {bounds.layers} layers"),
-        (
-            bool(bounds.heads % layout.tp),
-            f"cannot divide {bounds.heads} attention heads by {layout.tp} TP ranks",
-        ),
-    )
-    for wrong, text_wrong in problems:
-        if wrong:
-            raise BadInput(f"Layout {layout.label()} {text_wrong}.", "Choose smaller degrees.")
+    why = forbidden(layout, shape(prepared.architecture), system)
+    if why:
+        raise BadInput(f"Layout {layout.label()} {why}.", "Choose smaller degrees.")
     return layout
 
 
