@@ -223,9 +223,11 @@ def test_contradictions_are_refused(flags: list[str], words: str, capsys: pytest
     assert words in capsys.readouterr().err
 
 
-def test_more_than_a_replica_carries_is_said_and_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*ESTIMATE, "--rate", "1000"]) == 0
-    assert "saturated" in capsys.readouterr().out
+def test_more_than_a_replica_carries_is_said_and_not_met(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*ESTIMATE, "--rate", "1000"]) == 3
+    said = capsys.readouterr()
+    assert "Saturated" in said.out
+    assert "Saturated" in said.err
 
 
 def test_launch_files_know_the_hits(trace: str) -> None:

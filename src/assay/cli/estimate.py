@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
-from assay.cli.flags import Caching, Chances, Count, Experts, Facts, Lengths, Name, Rate
+from assay.cli.flags import Caching, Chances, Count, Experts, Facts, Lengths, Name, Pue, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
+from assay.errors import NotMet
 from assay.plan import estimate as predict
 
 _USUAL = Lengths()
@@ -33,6 +34,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     speculation: Literal["none", "mtp"] = "none",
     acceptance: Chances = (),
     experts: Experts = _EXPERTS,
+    pue: Pue | None = None,
     facts: Facts = (),
     explain: bool = False,
     evidence: bool = False,
@@ -59,6 +61,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         speculation: whether to draft tokens.
         acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
         experts: redundant experts.
+        pue: energy of the facility over that of its machines: 1.2.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         explain: show the decode step and the prefill by operator: FLOPs, bytes, seconds, bound.
         evidence: list the nearest measured points, with source and distance.
@@ -82,10 +85,14 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         prefill_platform=prefill_on,
         speculation=speculation,
         acceptance=acceptance,
+        pue=pue,
         **experts.given(),
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
     write(found, json=json, csv=csv, page="estimate", evidence=evidence)
+    row = found.rows[0]
+    if row.capacity.get("saturated"):
+        raise NotMet(row.notes[0])
     if emit:
         show(found, emit, facts=facts)
     return 0

@@ -121,6 +121,15 @@ def _variation(text: str, flag: str) -> float:
     return parse_quantity(text, "count", what=flag, zero=True)
 
 
+def _pue(text: str, flag: str) -> float:
+    value = parse_quantity(text, "count", what=flag)
+    if value < 1:
+        raise BadInput(
+            f"{flag} = {text!r} is below 1.", "A facility takes at least what its machines take: 1.2."
+        )
+    return value
+
+
 def _spare(text: str, flag: str) -> int:
     return 0 if text.strip() == "0" else _count(text, flag)
 
@@ -171,6 +180,7 @@ Counts = Annotated[
     tuple[int, ...], Parameter(converter=_counts, n_tokens=1, accepts_keys=False, metavar="N,N")
 ]
 Variation = Annotated[float, _flag(_variation, "X")]
+Pue = Annotated[float, _flag(_pue, "X")]
 Size = Annotated[float, _flag(_bytes, "SIZE")]
 Bandwidth = Annotated[float, _flag(_bandwidth, "RATE")]
 File = Annotated[str, _flag(_file, "FILE")]

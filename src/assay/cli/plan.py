@@ -18,6 +18,7 @@ from assay.cli.flags import (
     Limit,
     Name,
     Names,
+    Pue,
     Rate,
     Stack,
     Ways,
@@ -59,6 +60,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     ways: Ways = _WAYS,
     experts: Experts = _EXPERTS,
     caps: Caps = _CAPS,
+    pue: Pue | None = None,
     top: Count = 1,
     facts: Facts = (),
     evidence: bool = False,
@@ -85,6 +87,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         ways: how the model may be served.
         experts: redundant experts.
         caps: what the whole deployment may take.
+        pue: energy of the facility over that of its machines: 1.2.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         evidence: list the nearest measured points of each row, with source and distance.
@@ -108,6 +111,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         objective=objective,
         price=price,
         top=top,
+        pue=pue,
         **(stack.given() | ways.given() | experts.given() | caps.given()),
     )
     with progress() as report:

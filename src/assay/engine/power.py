@@ -21,17 +21,35 @@ def replica_watts(outcome: Outcome, system: System) -> Estimate | None:
 
     Decode steps and prompts share the time; a point without decode steps is all prompts.
     """
+    share, decode, prompt = _phases(outcome, system)
+    busy = [
+        np.minimum((1.0 - share) * np.where(share < 1.0, one, 0.0) + share * other, 1.0)
+        for one, other in zip(decode, prompt, strict=True)
+    ]
+    return _watts(system, busy)
+
+
+def phase_watts(outcome: Outcome, system: System) -> tuple[Floats, Floats, Floats] | None:
+    """Return board power of a chip in prompts and in decodes, W, and the prompts' share of time, (L, n) each.
+
+    None if the power is unpublished.
+    """
+    share, decode, prompt = _phases(outcome, system)
+    found = [_watts(system, [np.minimum(item, 1.0) for item in busy]) for busy in (prompt, decode)]
+    if found[0] is None or found[1] is None:
+        return None
+    return np.asarray(found[0].value), np.asarray(found[1].value), share
+
+
+def _phases(outcome: Outcome, system: System) -> tuple[Floats, list[Floats], list[Floats]]:
+    """Return the share of time that prompts take, and what chips do in decodes and in prompts."""
     state = outcome.state
     with np.errstate(invalid="ignore", divide="ignore"):
         share = 1.0 - state.decode_step / outcome.step.workload.yields / state.tpot
     share = np.where(np.isfinite(share), share, 1.0)
     decode = activity(outcome.decode, state.decode_step, outcome.step, system)
     prompt = activity(outcome.prompt, np.maximum(outcome.prompt.seconds, 1e-12), outcome.step, system)
-    busy = [
-        np.minimum((1.0 - share) * np.where(share < 1.0, one, 0.0) + share * other, 1.0)
-        for one, other in zip(decode, prompt, strict=True)
-    ]
-    return _watts(system, busy)
+    return share, decode, prompt
 
 
 def pool_watts(spent: Breakdown, period: Floats, step: Step, system: System) -> Estimate | None:

@@ -164,14 +164,19 @@ def prompt_seconds(step: Step, engine: Engine, prompts: ArrayLike = 1.0) -> Arra
     Prompts longer than the token budget are taken one at a time, in equal chunks; every stage of a pipeline
     starts its own steps.
     """
+    chunks, batch = prompt_batch(step, engine, prompts)
+    return np.asarray(chunks * (seconds(step, batch) + engine.gap * step.table.degrees.pp[:, None]))
+
+
+def prompt_batch(step: Step, engine: Engine, prompts: ArrayLike) -> tuple[Array, Batch]:
+    """Return the chunks of `prompts` prompts on every attention-DP group, and the step of one chunk."""
     fresh = step.workload.fresh
     chunks = np.ceil(fresh / engine.budget)
     size = fresh / chunks * np.asarray(prompts, dtype=np.float64)
     groups = step.table.degrees.dp[:, None]
     zero = np.zeros_like(groups)
     ended = np.asarray(prompts, dtype=np.float64) / chunks
-    batch = Batch(zero, zero, size, size * groups, ended, ended * groups)
-    return np.asarray(chunks * (seconds(step, batch) + engine.gap * step.table.degrees.pp[:, None]))
+    return chunks, Batch(zero, zero, size, size * groups, ended, ended * groups)
 
 
 def alone(step: Step) -> Batch:

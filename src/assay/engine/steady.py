@@ -73,20 +73,9 @@ def at_batch(step: Step, engine: Engine, batch: ArrayLike, variation: float = 1.
             enter fast enough to keep so many (saturation).
         variation: squared coefficient of variation of arrivals (1 = Poisson, 0 = evenly spaced).
     """
-    degrees = step.table.degrees
-    groups = (degrees.dp * degrees.pp)[:, None]
-    osl = np.maximum(np.asarray(step.workload.osl, dtype=np.float64), 1.0)
-    fresh = step.workload.fresh
-    yields = step.workload.yields
-    # the budget bounds what can enter; beyond it the batch shrinks until entry and exit balance
-    ceiling = groups * osl / yields * engine.budget / (fresh + osl / yields)
-    decoding = np.minimum(np.asarray(batch, dtype=np.float64), np.maximum(ceiling, 1.0))
-    each = decoding / groups
-    entering = each * yields / osl
-    room = np.maximum(engine.budget - each, engine.budget / 64)
-    chunk = np.minimum(room, fresh * np.maximum(entering, 1.0))
-    busy = np.minimum(entering * fresh / chunk, 1.0)
-    any_busy = 1.0 - (1.0 - busy) ** degrees.dp[:, None]
+    osl, fresh, yields = _lengths(step)
+    decoding, each, room, chunk, busy = _mixture(step, engine, batch)
+    any_busy = 1.0 - (1.0 - busy) ** step.table.degrees.dp[:, None]
     decode_step, mixed_step = _steps(step, engine, each, chunk, busy, any_busy)
     mean_step = (1.0 - any_busy) * decode_step + any_busy * mixed_step
     tpot = mean_step / yields
@@ -110,27 +99,73 @@ def at_batch(step: Step, engine: Engine, batch: ArrayLike, variation: float = 1.
     )
 
 
-def _steps(
-    step: Step, engine: Engine, each: Array, chunk: Array, busy: Array, any_busy: Array
-) -> tuple[Array, Array]:
-    """Return the time of a decode step and of a step with a prompt chunk, host included, s."""
+def _lengths(step: Step) -> tuple[Array, Array | float, Array | float]:
+    """Return output tokens of a request, at least one; input tokens to compute; tokens a step yields."""
+    osl = np.maximum(np.asarray(step.workload.osl, dtype=np.float64), 1.0)
+    return osl, step.workload.fresh, step.workload.yields
+
+
+def _mixture(step: Step, engine: Engine, batch: ArrayLike) -> tuple[Array, Array, Array, Array, Array]:
+    """Return sequences of the replica and of a group, room for prompts, chunk, share of busy steps."""
+    degrees = step.table.degrees
+    groups = (degrees.dp * degrees.pp)[:, None]
+    osl, fresh, yields = _lengths(step)
+    # the budget bounds what can enter; beyond it the batch shrinks until entry and exit balance
+    ceiling = groups * osl / yields * engine.budget / (fresh + osl / yields)
+    decoding = np.minimum(np.asarray(batch, dtype=np.float64), np.maximum(ceiling, 1.0))
+    each = decoding / groups
+    entering = each * yields / osl
+    room = np.maximum(engine.budget - each, engine.budget / 64)
+    chunk = np.minimum(room, fresh * np.maximum(entering, 1.0))
+    return decoding, each, room, chunk, np.minimum(entering * fresh / chunk, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """The two steps of a replica.
+
+    Attributes:
+        decode: decodes alone. `mixed`: with prompts; these alone where the engine does not mix.
+        busy: share of the steps that carry prompts, (L, N).
+    """
+
+    decode: Batch
+    mixed: Batch
+    busy: Array
+
+
+def passes(step: Step, engine: Engine, batch: ArrayLike) -> Passes:
+    """Return the steps that keep `batch` sequences decoding."""
+    _, each, _, chunk, busy = _mixture(step, engine, batch)
+    return _passes(step, engine, each, chunk, busy, 1.0 - (1.0 - busy) ** step.table.degrees.dp[:, None])
+
+
+def _passes(step: Step, engine: Engine, each: Array, chunk: Array, busy: Array, any_busy: Array) -> Passes:
     groups = step.table.degrees.dp[:, None]
     # a balanced router leaves whole sequences: the busiest group has the next integer
     local = np.ceil(each - 1e-9)
     others = np.maximum(each * groups, 1.0)
     fresh = step.workload.fresh
     chunks_stage = chunk * np.maximum(busy * groups / np.maximum(any_busy, 1e-12), 1.0)
+    first = (local, others) if engine.mixes else (np.zeros_like(local), np.zeros_like(local))
+    mixed = Batch(*first, chunk, chunks_stage, chunk / fresh, chunks_stage / fresh)
+    return Passes(Batch(local, others), mixed, any_busy)
+
+
+def _steps(
+    step: Step, engine: Engine, each: Array, chunk: Array, busy: Array, any_busy: Array
+) -> tuple[Array, Array]:
+    """Return the time of a decode step and of a step with a prompt chunk, host included, s."""
+    found = _passes(step, engine, each, chunk, busy, any_busy)
     # one scheduler serves the microbatches of all stages in turn; each stage adds its own gap
     stages = step.table.degrees.pp[:, None]
-    gap, host = engine.gap * stages, (engine.host + engine.host_sequence * local) * stages
-    decode = np.maximum(seconds(step, Batch(local, others)) + gap, host)
-    finished, finished_stage = chunk / fresh, chunks_stage / fresh
-    if engine.mixes:
-        joint = Batch(local, others, chunk, chunks_stage, finished, finished_stage)
-        return decode, np.maximum(seconds(step, joint) + gap, host)
-    zero = np.zeros_like(local)
-    alone = Batch(zero, zero, chunk, chunks_stage, finished, finished_stage)
-    return decode, decode + seconds(step, alone) + gap
+    gap, host = (
+        engine.gap * stages,
+        (engine.host + engine.host_sequence * np.asarray(found.decode.decode)) * stages,
+    )
+    decode = np.maximum(seconds(step, found.decode) + gap, host)
+    spent = seconds(step, found.mixed) + gap
+    return decode, np.maximum(spent, host) if engine.mixes else decode + spent
 
 
 def closed(

@@ -383,12 +383,18 @@ def kernel_times(step: Step, cost: Cost, tokens: Tokens) -> tuple[Array, Array]:
     return compute + active * cost.compute_0, memory + active * cost.memory_0
 
 
-def message_times(item: Traffic, tokens: Tokens) -> Array:
-    """Return seconds of one collective: the faster of its protocols."""
+def message_rows(item: Traffic, tokens: Tokens) -> Array:
+    """Return the rows that one message carries."""
     decode, prompt, finished = tokens
     rows: Array = decode * item.rows[0]
     if prompt is not None and finished is not None:
         rows = rows + prompt * item.rows[1] + finished * item.rows[2]
+    return rows
+
+
+def message_times(item: Traffic, tokens: Tokens) -> Array:
+    """Return seconds of one collective: the faster of its protocols."""
+    rows = message_rows(item, tokens)
     first = item.latency[0] + rows * item.seconds_per_row[0]
     if item.latency.shape[0] == 1:
         return np.asarray(first)

@@ -31,7 +31,7 @@ from assay.plan.place import price_of
 from assay.plan.platform import Platform
 from assay.plan.predict import skew
 from assay.plan.prefilled import Decoder, feed, source
-from assay.plan.space import shape, sizes
+from assay.plan.space import divides, shape, sizes
 from assay.plan.speculate import label, options
 from assay.plan.sweep import BATCHES
 from assay.plan.ways import Pick, Ways, frontier, mean_price, pick, shown
@@ -156,7 +156,7 @@ def search(
         Layout(tp=tp, dp=chips // tp)
         for chips in groups[0]
         for tp in (1, 2, 4, 8)
-        if chips % tp == 0 and tp <= min(bounds.heads, systems[0].domain)
+        if chips % tp == 0 and tp <= systems[0].domain and divides(tp, bounds)
     )
     experts = tuple(
         Layout(tp=tp, dp=chips // tp, ep=chips // tp)

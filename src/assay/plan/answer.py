@@ -20,6 +20,7 @@ from assay.llm.parameters import counts
 from assay.plan import afd, dataflow
 from assay.plan.choice import Choice
 from assay.plan.drafting import drafting_of
+from assay.plan.energy import energy_of
 from assay.plan.evidence import near
 from assay.plan.inputs import cache_of
 from assay.plan.moves import moves
@@ -98,12 +99,13 @@ def detailed(rows: list[Row], behind: Mapping[int, Choice], question: Question, 
 
 
 def told(row: Row, points: Points, index: int, question: Question) -> Row:
-    """Return a row with what would move it, what its prefix cache does, and what its drafts do."""
+    """Return a row with what would move it, what its prefix cache, drafts and phases do."""
     return replace(
         row,
         moves=moves(points, index),
         cache=cache_of(points, index, question),
         drafting=drafting_of(points, index, question),
+        energy=energy_of(points, index, question),
     )
 
 

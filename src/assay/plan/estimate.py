@@ -31,7 +31,8 @@ from assay.plan.place import UNBOUNDED, price_of
 from assay.plan.platform import build
 from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
-from assay.plan.space import shape
+from assay.plan.saturation import carried
+from assay.plan.space import forbidden, shape
 from assay.plan.speculate import NONE, options
 from assay.plan.sweep import Lengths, Sweep, refuse, sweep
 from assay.plan.why import steps_of
@@ -78,10 +79,15 @@ def estimate(
     if place.chip.kind == "dataflow":
         row = dataflow.ask(asked, prepared, place, known).rows[0]
     else:
-        if "+" in layout:
-            row, points = _pools(asked, prepared, place, layout, known)
-        else:
-            row, points = _row(asked, prepared, place, legal(layout, prepared, place), known)
+
+        def run(load: Question) -> tuple[Row, Points]:
+            if "+" in layout:
+                return _pools(load, prepared, place, layout, known)
+            return _row(load, prepared, place, legal(layout, prepared, place), known)
+
+        row, points = run(asked)
+        if asked.rate is not None:
+            row, points = carried(asked, run, (row, points))
         table = tuple(steps_of(points, 0)) if explain else ()
     return Answer(
         question=asked,
@@ -127,30 +133,9 @@ def legal(text: str, prepared: Model, system: System) -> Layout:
             stages than layers, TP ranks that do not divide the heads.
     """
     layout = Layout.parse(text)
-    bounds = shape(prepared.architecture)
-    problems = (
-        (
-            layout.chips > system.max_chips,
-            f"needs {layout.chips} chips; {system.name} is planned up to {system.max_chips}",
-        ),
-        (
-            layout.tp > system.domain,
-            f"spreads TP over {layout.tp} chips; a scale-up domain of {system.name} has {system.domain}",
-        ),
-        (layout.ep > 1 and not bounds.experts, f"has EP{layout.ep}, but {prepared.name} is a dense model"),
-        (
-            bool(bounds.experts) and layout.ep > bounds.experts,
-            f"spreads {bounds.experts} experts over {layout.ep} chips",
-        ),
-        (layout.pp > bounds.layers, f"has {layout.pp} stages for {bounds.layers} layers"),
-        (
-            bool(bounds.heads % layout.tp),
-            f"cannot divide {bounds.heads} attention heads by {layout.tp} TP ranks",
-        ),
-    )
-    for wrong, text_wrong in problems:
-        if wrong:
-            raise BadInput(f"Layout {layout.label()} {text_wrong}.", "Choose smaller degrees.")
+    why = forbidden(layout, shape(prepared.architecture), system)
+    if why:
+        raise BadInput(f"Layout {layout.label()} {why}.", "Choose smaller degrees.")
     return layout
 
 
@@ -171,8 +156,6 @@ def _row(
     capacity = float(found.capacity[0, 0])
     if capacity < (question.concurrency or 1):
         notes += (f"memory holds {capacity:.0f} requests at once; the others wait",)
-    if float(found.state.utilisation[0, 0]) >= 0.98:
-        notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
     row = build(Choice(points, 0, 1, True, 0.0), question, notes)
     return told(row, points, 0, question), points
 
@@ -263,10 +246,5 @@ def _pools(
     prices, offered = (first_price, price), question.rate is not None
     points = gather_pairs(both, found, places, prices, question.engine, offered=offered, hits=kept)
     notes = tuple(system.warnings) + ((note,) if note else ())
-    if (
-        not np.isfinite(found.ttft[0, 0, 0, 0])
-        or found.queue[0, 0, 0, 0] > found.tpot[0, 0, 0, 0] * question.osl
-    ):
-        notes += ("saturated: prompts arrive faster than they are served, TTFT grows with the run",)
     row = build(Choice(points, 0, 1, True, 0.0), question, notes)
     return told(row, points, 0, question), points

@@ -16,6 +16,7 @@ import numpy as np
 from assay.engine.replica import replica
 from assay.engine.split import prompt_seconds
 from assay.plan.caches import tiers
+from assay.plan.energy import prompt_share
 from assay.plan.points import Points, scale
 from assay.plan.predict import skew
 from assay.study.question import Question
@@ -39,17 +40,24 @@ def cache_of(points: Points, index: int, question: Question) -> Mapping[str, Any
     prefix = max(warm - alone, 0.0) / warm if share else 0.0
     prompt = _prompt_share(points, index)
     isl, osl = float(question.isl), float(question.osl)
-    parts = {
-        "new_input": prompt * (1.0 - prefix) * osl / (isl * (1.0 - share)),
-        "cached_input": prompt * prefix * osl / (isl * share) if share else 0.0,
-        "output": 1.0 - prompt,
-    }
-    figures = {"usd_per_million": "usd_per_million_output_tokens", "joules": "joules_per_output_token"}
-    known = {name: points.one(figure, index) for name, figure in figures.items() if figure in points.figures}
-    found["apart"] = {
-        kind: {name: scale(whole, part).json() for name, whole in known.items()}
-        for kind, part in parts.items()
-    }
+
+    def parts(spent: float) -> dict[str, float]:
+        return {
+            "new_input": spent * (1.0 - prefix) * osl / (isl * (1.0 - share)),
+            "cached_input": spent * prefix * osl / (isl * share) if share else 0.0,
+            "output": 1.0 - spent,
+        }
+
+    apart: dict[str, dict[str, Any]] = {kind: {} for kind in parts(prompt)}
+    for name, figure, spent in (
+        ("usd_per_million", "usd_per_million_output_tokens", prompt),
+        ("joules", "joules_per_output_token", prompt_share(points, index)),
+    ):
+        if figure in points.figures:
+            whole = points.one(figure, index)
+            for kind, part in parts(spent).items():
+                apart[kind][name] = scale(whole, part).json()
+    found["apart"] = apart
     return found
 
 

@@ -9,13 +9,25 @@ import numpy as np
 from assay.catalogue.schema import System
 from assay.engine.overheads import Engine
 from assay.engine.points import decode_only
+from assay.engine.pulls import Pulls, decode_pulls, mean_pulls, prompt_pulls
 from assay.engine.replica import replica
 from assay.engine.speculation import Speculation
 from assay.engine.split import prompting
 from assay.engine.steady import at_batch
+from assay.engine.step import Step
 from assay.plan.points import Points
 from assay.plan.predict import skew
 from assay.plan.sweep import MOST_SEQUENCES, Lengths
+
+#: Parts of a step (`assay.engine.pulls`) in the words of an answer.
+LABELS = {
+    "memory": "memory bandwidth",
+    "compute": "compute",
+    "link": "links",
+    "latency": "link latency",
+    "overhead": "launch and host",
+    "draft": "draft passes",
+}
 
 #: Change -> how it alters the system.
 CHANGES = ("memory bandwidth x2", "compute x2", "links x2", "memory capacity x2")
@@ -109,27 +121,37 @@ def limited_by(points: Points, index: int) -> str:
 def parts(points: Points, index: int) -> dict[str, float]:
     """Return resource -> share of the chips' time that it bounds, decode and prefill together; sums to 1.
 
-    In disaggregated serving the pools count by their chips, the prefill pool as far as it is busy.
+    A share is the elasticity of that time at the same batch: with twice the rate, a resource of share s
+    leaves about 1 - s / 2 of it. In disaggregated serving the pools count by their chips, the prefill pool
+    as far as it is busy, at full steps.
     """
-    outcome, side = points.outcome, points.side
-    yields = float(np.ravel(outcome.step.workload.yields)[0])
-    step, tpot = float(outcome.state.decode_step[index, 0]), float(outcome.state.tpot[index, 0])
-    share = min(max(1.0 - step / yields / tpot, 0.0), 1.0)
-    if side is not None:
-        busy = float(side.share[index] * min(side.load[index], 1.0))
-        share = busy / (busy + 1.0 - float(side.share[index]))
-    spent = {}
-    for name, label in (
-        ("memory", "memory bandwidth"),
-        ("compute", "compute"),
-        ("link", "links"),
-        ("overhead", "launch and host"),
-        ("draft", "draft passes"),
-    ):
-        decode = getattr(outcome.decode, name) / outcome.decode.seconds
-        prompt = getattr(outcome.prompt, name) / outcome.prompt.seconds
-        spent[label] = float((1 - share) * decode[index, 0] + share * prompt[index, 0])
-    host = max(step - float(outcome.decode.seconds[index, 0]), 0.0) / step
-    spent = {label: part * (1 - host) for label, part in spent.items()}
-    spent["launch and host"] += host
-    return spent
+    outcome, side, settings = points.outcome, points.side, points.found.copy.engine
+    rows = np.array([index], dtype=np.intp)
+    step, batch = outcome.step.take(rows), outcome.state.batch[rows]
+    if side is None:
+        return _shares(mean_pulls(step, settings, batch))
+    busy = float(side.share[index] * min(side.load[index], 1.0))
+    share = busy / (busy + 1.0 - float(side.share[index]))
+    first, last = (
+        _shares(prompt_pulls(prefill(points, index), settings)),
+        _shares(decode_pulls(step, settings, batch)),
+    )
+    return {label: share * first[label] + (1.0 - share) * last[label] for label in first}
+
+
+def _shares(spent: Pulls) -> dict[str, float]:
+    whole = sum(float(spent[name][0, 0]) for name in LABELS)
+    return {label: float(spent[name][0, 0]) / whole for name, label in LABELS.items()}
+
+
+def prefill(points: Points, index: int) -> Step:
+    """Return the compiled step of the prefill replica of a disaggregated point."""
+    side = points.side
+    if side is None:
+        raise AssertionError("an aggregated point has no prefill pool")
+    work = replace(points.found.step.workload, drafts=0.0, yields=1.0, cached=points.cached(index))
+    place = side.copy.table.layouts.index(side.layouts[index])
+    rows = np.array([place], dtype=np.intp)
+    return replace(side.copy, table=side.copy.table.take(rows), working=side.copy.working[rows]).step(
+        work, skew()
+    )

@@ -43,6 +43,40 @@ def shape(architecture: Architecture) -> Shape:
     return Shape(max([*heads, 1]), architecture.num_layers, max([*experts, 0]))
 
 
+def forbidden(layout: Layout, bounds: Shape, system: System) -> str:
+    """Return why a model and a system do not allow a layout, as `Layout TP16 ...` goes on; "" if they do.
+
+    Engines refuse query heads that TP does not divide; key and value heads fewer than ranks are copied
+    (vLLM, `ModelConfig.verify_with_parallel_config`).
+    """
+    problems = (
+        (
+            layout.chips > system.max_chips,
+            f"needs {layout.chips} chips; {system.name} is planned up to {system.max_chips}",
+        ),
+        (
+            layout.tp > system.domain,
+            f"spreads TP over {layout.tp} chips; a scale-up domain of {system.name} has {system.domain}",
+        ),
+        (layout.ep > 1 and not bounds.experts, f"has EP{layout.ep}, but this is a dense model"),
+        (
+            bool(bounds.experts) and layout.ep > bounds.experts,
+            f"spreads {bounds.experts} experts over {layout.ep} chips",
+        ),
+        (layout.pp > bounds.layers, f"has {layout.pp} stages for {bounds.layers} layers"),
+        (
+            not divides(layout.tp, bounds),
+            f"cannot divide {bounds.heads} attention heads by {layout.tp} TP ranks",
+        ),
+    )
+    return next((text for wrong, text in problems if wrong), "")
+
+
+def divides(tp: int, bounds: Shape) -> bool:
+    """Return whether TP ranks divide the query heads."""
+    return bounds.heads % tp == 0
+
+
 def sizes(limit: int, domain: int) -> list[int]:
     """Return group sizes up to `limit`: powers of two, and the domain itself."""
     found = {1 << k for k in range(limit.bit_length()) if 1 << k <= limit}
@@ -69,7 +103,7 @@ def layouts(bounds: Shape, system: System, chips: int | None = None) -> list[Lay
     inside = [g for g in groups if g <= system.domain]
     found: set[Layout] = set()
     for tp in inside:
-        if tp > bounds.heads or tp & (tp - 1):
+        if tp & (tp - 1) or not divides(tp, bounds):
             continue
         found.add(Layout(tp=tp))
         for pp in STAGES:
@@ -89,7 +123,7 @@ def _data_parallel(bounds: Shape, groups: list[int], inside: list[int]) -> list[
         if stage < 2 or stage > bounds.experts:
             continue
         for tp in (1, 2, 4, 8):
-            if stage % tp or stage // tp < 2 or tp > bounds.heads or tp not in inside:
+            if stage % tp or stage // tp < 2 or not divides(tp, bounds) or tp not in inside:
                 continue
             found.append(Layout(tp=tp, dp=stage // tp, ep=stage))
     return found

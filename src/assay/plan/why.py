@@ -18,9 +18,8 @@ from assay.engine.step import Batch, Step
 from assay.errors import DoesNotFit
 from assay.plan.answer import answer, on, order
 from assay.plan.choice import Choice
-from assay.plan.moves import Variant, best, moves, parts
+from assay.plan.moves import Variant, best, moves, parts, prefill
 from assay.plan.points import Points
-from assay.plan.predict import skew
 from assay.study.answer import Answer, Row
 from assay.study.question import Question
 
@@ -151,19 +150,7 @@ def steps_of(points: Points, index: int) -> list[dict[str, Any]]:
     each = float(state.batch[index, 0]) / groups / float(degrees.pp[0])
     local = np.ceil(np.array([[each]]) - 1e-9)
     decode = explain_step(step, Batch(local, np.maximum(np.array([[each * groups]]), 1.0)), "decode")
-    return decode + explain_step(*_prompt(step if side is None else _prefill(points, index)), "prefill")
-
-
-def _prefill(points: Points, index: int) -> Step:
-    """Return the compiled step of the prefill replica of a disaggregated point."""
-    side = points.side
-    if side is None:
-        raise AssertionError("an aggregated point has no prefill pool")
-    work = replace(points.found.step.workload, drafts=0.0, yields=1.0, cached=points.cached(index))
-    place = side.copy.table.layouts.index(side.layouts[index])
-    rows = np.array([place], dtype=np.intp)
-    table = side.copy.table.take(rows)
-    return replace(side.copy, table=table, working=side.copy.working[rows]).step(work, skew())
+    return decode + explain_step(*_prompt(step if side is None else prefill(points, index)), "prefill")
 
 
 def _prompt(step: Step) -> tuple[Step, Batch]:

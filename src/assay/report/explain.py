@@ -12,6 +12,7 @@ from rich.text import Text
 from assay.report import panels
 from assay.report.caches import cache_panel
 from assay.report.drafting import drafting_panel
+from assay.report.energy import energy_line
 from assay.report.figures import number
 from assay.study.answer import Answer, Row
 from assay.units import show
@@ -28,6 +29,7 @@ def estimate_page(answer: Answer) -> Iterator[RenderableType]:
     row = answer.rows[0]
     yield Text(f"\n{panels.places(row)}", style="bold")
     yield panels.figures_table(row)
+    yield from energy_line(row)
     yield Text()
     yield from panels.limits(row)
     yield from panels.memory(row, 60)

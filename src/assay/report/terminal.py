@@ -15,6 +15,7 @@ from rich.text import Text
 from assay.report import panels
 from assay.report.caches import cache_line
 from assay.report.charts import Curve, front
+from assay.report.energy import energy_line
 from assay.report.figures import badge, interval, number
 from assay.report.terms import OBJECTIVES
 from assay.study.answer import Answer, Row
@@ -78,6 +79,8 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
     yield panels.three_numbers(best, answer.question.objective)
     if answer.question.caches is not None:
         yield from cache_line(best)
+    if answer.question.objective == "energy" or answer.question.pue is not None:
+        yield from energy_line(best)
     yield Text()
     drawn = _drawn(answer)
     yield from _middle(answer, best, drawn, width)

@@ -11,6 +11,7 @@ from rich.text import Text
 from assay.report import panels
 from assay.report.caches import cache_panel
 from assay.report.drafting import drafting_panel
+from assay.report.energy import energy_line
 from assay.report.explain import beyond, steps
 from assay.report.figures import number
 from assay.study.answer import Answer
@@ -29,6 +30,7 @@ def why_page(answer: Answer, why: Mapping[str, Any]) -> Iterator[RenderableType]
     row = answer.best() or answer.rows[0]
     yield Text(f"\n{panels.places(row)}", style="bold")
     yield panels.figures_table(row)
+    yield from energy_line(row)
     yield from cache_panel(row)
     yield from drafting_panel(row)
     yield from _shares("Where the time goes", why["parts"])

@@ -46,6 +46,8 @@ class Row:
         notes: sentences a reader needs (warnings, saturation, what is unchecked).
         drafting: cost and yield of speculative decoding, and its gain by batch; empty without.
         cache: what the prefix cache holds and finds, and new and cached input apart; empty without one.
+        capacity: what one deployment carries beside the rate asked of it; empty where no rate is.
+        energy: joules of input and output by phase, and of the facility; empty where power is unpublished.
     """
 
     deployment: Deployment
@@ -63,6 +65,8 @@ class Row:
     notes: tuple[str, ...] = ()
     cache: Mapping[str, Any] = field(default_factory=dict)
     drafting: Mapping[str, Any] = field(default_factory=dict)
+    capacity: Mapping[str, Any] = field(default_factory=dict)
+    energy: Mapping[str, Any] = field(default_factory=dict)
 
     def streams(self, osl: float) -> int:
         """Return the requests in flight over all replicas, at least 1.
@@ -102,6 +106,8 @@ class Row:
             "notes": list(self.notes),
             "cache": dict(self.cache) or None,
             "drafting": dict(self.drafting) or None,
+            "capacity": dict(self.capacity) or None,
+            "energy": dict(self.energy) or None,
         }
         return row
 

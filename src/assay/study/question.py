@@ -68,6 +68,7 @@ class Question:
         power: greatest provisioned power of the deployment, W; None = no cap.
         budget: greatest cost of the deployment, USD per hour; None = no limit.
         spare: replicas of each pool that may fail while limits and rate still hold.
+        pue: energy of the facility over that of its machines; None = not stated, boards alone.
         caches: the prefix cache, whose hits then replace `cached`; None = `cached` as stated.
     """
 
@@ -98,6 +99,7 @@ class Question:
     power: float | None = None
     budget: float | None = None
     spare: int = 0
+    pue: float | None = None
     caches: Caches | None = None
 
     def json(self) -> dict[str, Any]:
