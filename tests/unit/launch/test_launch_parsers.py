@@ -45,6 +45,11 @@ platforms._current_platform = Stub()
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.entrypoints.common.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.config import ParallelConfig
+DEGREES = (
+    "tensor_parallel_size pipeline_parallel_size prefill_context_parallel_size data_parallel_size nnodes "
+    "node_rank enable_expert_parallel all2all_backend enable_dbo enable_eplb eplb_config"
+).split()
 serve = make_arg_parser(FlexibleArgumentParser())
 def read(words):
     if words[:2] == ["-m", "dynamo.vllm"]:  # takes vLLM's flags, and some of its own
@@ -53,7 +58,10 @@ def read(words):
     args = serve.parse_args(words[1:] if words[:1] == ["serve"] else words)
     args.model = getattr(args, "model_tag", None) or args.model
     validate_parsed_serve_args(args)
-    AsyncEngineArgs.from_cli_args(args)
+    engine = AsyncEngineArgs.from_cli_args(args)
+    local = engine.data_parallel_size_local or engine.data_parallel_size
+    degrees = {name: getattr(engine, name) for name in DEGREES}
+    ParallelConfig(**degrees, data_parallel_size_local=local, distributed_executor_backend="mp")
 """
 VLLM_BENCH = """
 import sys, json, contextlib, io
