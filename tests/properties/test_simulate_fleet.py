@@ -73,7 +73,10 @@ def drawn(seed: int) -> tuple[Fleet, list[Load], list[Event], int]:
     """Return a random fleet, what its models are asked, its failures, and the number of requests."""
     random = np.random.default_rng(seed)
     members: list[Member] = []
-    common = {"sequences": int(random.choice([2, 32])), "capacity": int(random.choice([3000, 0]))}
+    common: dict[str, Any] = {
+        "sequences": int(random.choice([2, 32])),
+        "capacity": int(random.choice([3000, 0])),
+    }
     for name in NAMES[: int(random.integers(0, 3))]:
         if random.random() < 0.3:
             both = (pool(name, role="prefill", **common), pool(name, role="decode", **common))

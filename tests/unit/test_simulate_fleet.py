@@ -21,7 +21,7 @@ shared: {replicas: 2, load: 25GB/s, target: 16}
 models:
   - {model: qwen3-8b, layout: tp1, traffic: {rate: 0.3, isl: 512, osl: 64}, limits: {ttft: 10s}}
   - {model: llama-3.1-8b, layout: tp1, replicas: 2, traffic: {rate: 2, isl: 512, osl: 64}}
-  - {model: gemma-3-12b, layout: tp1, traffic: {rate: 0.2, isl: 512, osl: 64}, limits: {ttft: 10s}, switch: 2s}
+  - {model: gemma-3-12b, layout: tp1, traffic: {rate: 0.2, osl: 64}, limits: {ttft: 10s}, switch: 2s}
   - {model: llama-3.1-8b, name: rare, layout: tp1, traffic: {rate: 0.1, isl: 512, osl: 64}, patience: 1s}
 """
 

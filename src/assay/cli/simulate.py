@@ -68,23 +68,18 @@ def simulate(  # noqa: PLR0913 - one argument a flag
         perfetto: write a trace for Perfetto or chrome://tracing.
         json: write the figures as JSON.
     """
-    from assay.cli.simulate_fleet import fleet_in, run_fleet
+    from assay.cli.simulate_fleet import alone, fleet_in, run_fleet
     from assay.simulate.export import check_log
 
     several = fleet_in(on, serving)
     if several is not None:
-        if model is not None or seeds > 1 or log or perfetto or calibrated:
-            what = "A model's name" if model is not None else "--seeds, --log, --perfetto and --calibrated"
-            raise BadInput(
-                f"{what} cannot go with {serving.deployment}, which names several models.", "Leave it out."
-            )
-        flags = (lengths, load, talk, serving, routing, objective)
-        return run_fleet(several, flags, price=price, grid=grid, facts=facts, json=json)
-    if model is None or objective.fewest:
-        raise BadInput(
-            "No model is given." if model is None else "--fewest goes with several models.",
-            "Name a model, or a --deployment FILE with `models`.",
-        )
+        alone(serving, model, seeds=seeds > 1, log=log, perfetto=perfetto, calibrated=calibrated)
+        groups = (lengths, load, talk, serving, routing, objective)
+        return run_fleet(several, groups, price=price, grid=grid, facts=facts, json=json)
+    if model is None:
+        raise BadInput("No model is given.", "Name one, or a --deployment FILE with `models`.")
+    if objective.fewest:
+        raise BadInput("--fewest goes with several models.", "Give a --deployment FILE with `models`.")
     asked = Asked(model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, calibrated)
     if seeds > 1:
         if log or perfetto or objective.saturation:

@@ -149,8 +149,8 @@ class Objective:
         tpot: greatest time per output token of a request: 30ms, none.
         e2e: greatest time to the last token.
         saturation: search for the greatest load at which 99 % of the requests are good.
-        fewest: search for the fewest replicas at which 99 % of each model's requests are good, for models
-            in turns on the same chips and for each on its own.
+        fewest: search for the fewest replicas at which 99 % of each model's requests are good, for models in
+            turns on the same chips and for each on its own.
     """
 
     ttft: Limit | None = None

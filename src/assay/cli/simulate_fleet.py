@@ -38,7 +38,26 @@ def fleet_in(on: str | None, serving: Serving) -> StatedFleet | None:
 
     if serving.deployment is None:
         return None
-    return read(serving.deployment, **({"system": on} if on else {}))
+    try:
+        return read(serving.deployment, **({"system": on} if on else {}))
+    except BadInput:
+        if given(replace(serving, deployment=None)):  # flags that contradict any file are named first
+            return None
+        raise
+
+
+def alone(serving: Serving, model: str | None, **stated: object) -> None:
+    """Refuse a model or flags, by name, that do not go with a file of several models.
+
+    Raises:
+        BadInput: one is stated.
+    """
+    said = [f"the model {model!r}"] if model is not None else []
+    said += [f"--{name}" for name, value in stated.items() if value]
+    if said:
+        raise BadInput(
+            f"{said[0]} does not go with {serving.deployment}, which names several models.", "Leave it out."
+        )
 
 
 def run_fleet(

@@ -70,14 +70,6 @@ def build(fleet: Fleet, ahead: Sequence[Ahead], users: int = 0, events: Sequence
     entries, buckets = _behind(tiers, entries, buckets)
     until = np.full(1 << (len(units) - 1).bit_length(), np.inf)
     balance, weight = _trees(pools, units)
-    places = int((pools["sequences"] * pools["units"]).sum())
-    queues = np.full(len(units) * s.CLASSES, -1)
-    tracked = (
-        any(member.cluster.router == "prefix" for member in fleet.members) and pools["block_tokens"].any()
-    )
-    distinct = sum(one.distinct for one in ahead)
-    known = 1 << (2 * min(entries, distinct or entries)).bit_length() if tracked else 1
-    gap = max(max(one.span for one in ahead) / SAMPLES, 1e-3)
     fields: dict[str, Any] = {
         "setup": forms.rows(
             rows.Setup, 1, closed=users, pause=PAUSE, think=fleet.pools[0].copy.engine.request
@@ -88,7 +80,7 @@ def build(fleet: Fleet, ahead: Sequence[Ahead], users: int = 0, events: Sequence
             free=slots,
             pending=-1,
             ready=int(pools["ready"].sum()),
-            sample_width=gap,
+            sample_width=max(max(one.span for one in ahead) / SAMPLES, 1e-3),
             tick_at=models["tick_at"].min(),
         ),
         "models": models,
@@ -103,22 +95,40 @@ def build(fleet: Fleet, ahead: Sequence[Ahead], users: int = 0, events: Sequence
         "clock": tournament(until),
         "weight": weight,
         "balance": balance,
+        "bucket": np.zeros(buckets, dtype=forms.kind("bucket")),
+    }
+    return s.State(
+        **fields, **_known(fleet, ahead, pools, entries), **_queues(pools), **_empty(slots, models)
+    )
+
+
+def _known(fleet: Fleet, ahead: Sequence[Ahead], pools: NDArray[Any], entries: int) -> dict[str, Any]:
+    """Return what prefix-aware routers remember: the unit that last computed a block."""
+    aware = any(member.cluster.router == "prefix" for member in fleet.members)
+    distinct = sum(one.distinct for one in ahead) or entries
+    known = 1
+    if aware and pools["block_tokens"].any():
+        known = 1 << (2 * min(entries, distinct)).bit_length()
+    return {"seen": np.full(known, -1), "owner": np.zeros(known, dtype=forms.kind("owner"))}
+
+
+def _queues(pools: NDArray[Any]) -> dict[str, Any]:
+    """Return empty queues and heaps of all units."""
+    places = int((pools["sequences"] * pools["units"]).sum())
+    empty = np.full(int(pools["units"].sum()) * s.CLASSES, -1)
+    return {
         "ends": np.zeros(places, dtype=forms.kind("ends")),
         "heap": np.zeros(places, dtype=forms.kind("heap")),
-        "head": queues.astype(forms.kind("head")),
-        "tail": queues.astype(forms.kind("tail")),
-        "bucket": np.zeros(buckets, dtype=forms.kind("bucket")),
-        "seen": np.full(known, -1),
-        "owner": np.zeros(known, dtype=forms.kind("owner")),
-        "gaps": np.zeros(s.GAPS * len(models), dtype=np.int64),
-        "wanted": np.zeros(int(models["decisions"].sum()), dtype=np.int64),
+        "head": empty.astype(forms.kind("head")),
+        "tail": empty.astype(forms.kind("tail")),
     }
-    return s.State(**fields, **_empty(slots))
 
 
-def _empty(slots: int) -> dict[str, Any]:
+def _empty(slots: int, models: NDArray[Any]) -> dict[str, Any]:
     """Return room for so many requests in flight, and what is still empty."""
     return {
+        "gaps": np.zeros(s.GAPS * len(models), dtype=np.int64),
+        "wanted": np.zeros(int(models["decisions"].sum()), dtype=np.int64),
         "flight": forms.rows(rows.FlightRow, slots),
         "coming": forms.rows(rows.ComingRow, 0),
         "log": forms.rows(rows.LogRow, slots + SPARE_ROWS),

@@ -59,14 +59,14 @@ class Tally:
     last: float = 0.0
     rows: list[NDArray[Any]] = field(default_factory=list)
 
-    def take(self, part: NDArray[Any]) -> None:
+    def take(self, rows: NDArray[Any]) -> None:
         """Add rows of the kernel's log."""
-        status = part["status"]
+        status = rows["status"]
         self.ended += np.bincount(status, minlength=4)
         done = status == s.COMPLETED
-        osl = part["osl"][done]
-        ttft = part["first"][done] - part["arrival"][done] + self.request
-        decode = part["end"][done] - part["first"][done]
+        osl = rows["osl"][done]
+        ttft = rows["first"][done] - rows["arrival"][done] + self.request
+        decode = rows["end"][done] - rows["first"][done]
         e2e = ttft + decode
         several = osl > 1
         tpot = decode[several] / (osl[several] - 1)
@@ -77,11 +77,11 @@ class Tally:
         within[several] &= tpot <= self.limits.tpot
         self.good += int(within.sum())
         self.output_tokens += int(osl.sum())
-        self.input_tokens += int(part["isl"][done].sum())
-        if len(part):
-            self.last = max(self.last, float(part["end"].max()))
+        self.input_tokens += int(rows["isl"][done].sum())
+        if len(rows):
+            self.last = max(self.last, float(rows["end"].max()))
         if self.keep:
-            self.rows.append(part)
+            self.rows.append(rows)
 
     def join(self, other: Tally) -> None:
         """Add what another one was given."""

@@ -91,9 +91,9 @@ def gives_way(state: State, number: int, now: float) -> bool:
     return True
 
 
-def load(state: State, old: int, new: int, now: float) -> None:
-    """Begin to load the model of the unit `new` where that of `old`, which has nothing under way, was."""
-    one, other = state.units[old], state.units[new]
+def load(state: State, holder: int, number: int, now: float) -> None:
+    """Begin to load the model of the unit where that of `holder`, which has nothing under way, was."""
+    one, other = state.units[holder], state.units[number]
     while one.oldest >= 0:
         drop_oldest(state, one)
     account(state, one.pool, -1, now)
@@ -103,8 +103,8 @@ def load(state: State, old: int, new: int, now: float) -> None:
     pool.switches += 1
     other.kind = LOADING
     other.began = now
-    schedule(state, new, now + pool.switch)
-    tell(state, new)
+    schedule(state, number, now + pool.switch)
+    tell(state, number)
 
 
 def loaded(state: State, number: int, now: float) -> None:
