@@ -197,6 +197,27 @@ def test_a_plan_finds_the_ratio_and_feeds_it() -> None:
         assert figure.low <= figure.value <= figure.high
 
 
+def test_a_plan_gives_the_energy_of_all_three_pools() -> None:
+    row = best(KIMI)
+    joules = row.figures["joules_per_output_token"]
+    watts = joules.value * row.figures["output_tokens_per_s_per_chip"].value
+    chip = catalogue().system("gb200-nvl72").chip
+    assert chip.tdp_watts is not None
+    assert 0.3 * chip.tdp_watts < watts <= chip.tdp_watts
+    assert joules.floor <= joules.low <= joules.value <= joules.high
+    # what a draft head does is not counted, so its energy is not given
+    assert "joules_per_output_token" not in best(replace(KIMI, speculation="mtp")).figures
+
+
+def test_a_busier_side_draws_more_power() -> None:
+    found = timed()
+    drawn = [found.power((0, 0, 1, column)) for column in (0, 2)]
+    for quiet, busy in zip(*drawn, strict=True):
+        assert quiet is not None
+        assert busy is not None
+        assert busy.value > quiet.value > 0
+
+
 def test_a_plan_leaves_chips_for_the_prompts() -> None:
     """Within one rack of 72: the decode pool is not the largest that fits it."""
     row = best(KIMI)

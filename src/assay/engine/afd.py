@@ -31,9 +31,11 @@ from numpy.typing import NDArray
 from assay.catalogue.schema import System
 from assay.engine.breakdown import breakdown
 from assay.engine.overheads import Engine
+from assay.engine.power import pool_watts
 from assay.engine.replica import Model, Replica, drafter_operators, replica
 from assay.engine.step import Batch, Step, Workload, compile_step, seconds
 from assay.errors import BadInput
+from assay.estimate import Estimate
 from assay.llm.layout import Layout
 from assay.llm.operators import Operator
 from assay.llm.shard import ACTIVATION_BYTES, COMBINE_BYTES, DISPATCH_BYTES, REDUCE_BYTES
@@ -59,6 +61,7 @@ class Parts:
         batch: sequences decoding, all micro-batches together.
         attending, computing, crossing: L t_a, L t_e and L t_c of a step, draft passes included, s.
         tpot: s per output token. `yields`: tokens of a sequence in a step.
+        steps: both halves compiled, without draft passes.
         chips: of both sides, (A, E, 1, 1).
         least: s per output token that physics allows at best.
         fits: whether the weights fit on both sides and the caches on the attention chips.
@@ -75,7 +78,27 @@ class Parts:
     chips: Array
     least: Array
     fits: NDArray[np.bool_]
+    steps: tuple[Step, Step]
     yields: float = 1.0
+
+    def power(self, place: tuple[int, ...]) -> tuple[Estimate | None, Estimate | None]:
+        """Return the mean board power of an attention and of an expert chip at a place (A, E, M, N), W.
+
+        None where it is unpublished. What the chips do for draft passes is not counted.
+        """
+        attention, expert, turn, _ = place
+        turns = float(self.turns.ravel()[turn])
+        rows = float(np.broadcast_to(self.batch, self.tpot.shape)[place]) / turns
+        # one micro-batch every so often, s
+        period = np.array([[float(self.tpot[place]) * self.yields / turns]])
+        made = []
+        for step, row in zip(self.steps, (attention, expert), strict=True):
+            one = step.take(np.array([row], dtype=np.intp))
+            groups = float(one.table.degrees.dp[0])
+            batch = Batch(np.array([[np.ceil(rows / groups - 1e-9)]]), np.array([[rows]]))
+            board = pool_watts(breakdown(one, batch), period, one, one.system)
+            made.append(None if board is None else board.apply(lambda number: number[:, 0]).at(0, 1))
+        return made[0], made[1]
 
 
 @lru_cache(maxsize=16)
@@ -159,6 +182,7 @@ def parts(  # noqa: PLR0913 - two pools, formats, load
         chips=chips[:, :, None, None],
         least=_least(first, last, turns, rows) / yields,
         fits=fits & (chips <= limit)[:, :, None, None],
+        steps=(first, last),
         yields=yields,
     )
 

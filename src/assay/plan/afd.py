@@ -16,6 +16,7 @@ from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import System
 from assay.engine.afd import Parts, parts
 from assay.engine.overheads import engine
+from assay.engine.power import both_watts
 from assay.engine.replica import Model, default_kv
 from assay.engine.residual import UNCALIBRATED
 from assay.engine.speculation import Speculation
@@ -29,6 +30,7 @@ from assay.llm.shard import cache_bytes
 from assay.plan.pareto import front
 from assay.plan.place import price_of
 from assay.plan.platform import Platform
+from assay.plan.points import ENERGY, energy
 from assay.plan.predict import skew
 from assay.plan.prefilled import Decoder, feed, source
 from assay.plan.space import divides, shape, sizes
@@ -128,6 +130,9 @@ def _answer(
     choice = pick(ways, figures, question)
     made = {name: figures[name].at(choice.index, len(ways.chips)) for name in FIGURES if name in figures}
     drafts = label(model, drafting.drafts)
+    watts = None if drafts else _watts(found, places, ways, choice.index)
+    if watts is not None:
+        made[ENERGY] = energy(made["output_tokens_per_s_per_chip"], watts)
     row = _row(found, places, ways, choice, systems, question, made, drafts)
 
     def named(index: int) -> str:
@@ -135,6 +140,21 @@ def _answer(
         return _deployment(found, places, ways, picked, systems, question, drafts).label()
 
     return Platform((row,), frontier(ways, figures, named, (found.attention.weights, kv)))
+
+
+def _watts(found: Parts, places: Places, ways: Ways, index: int) -> Estimate | None:
+    """Return the mean board power of a chip of all three pools of one way, W; None if one is unpublished."""
+    if ways.fed is None or ways.fed.watts is None:
+        return None
+    place = tuple(int(item[int(ways.place[index])]) for item in places)
+    attention, experts = found.power(place)
+    chips = [
+        float(copy.table.degrees.chips[row])
+        for copy, row in zip((found.attention, found.experts), place, strict=False)
+    ]
+    decode = both_watts(attention, experts, chips[0] / sum(chips))
+    prefill = ways.fed.watts.at(index, len(ways.chips))
+    return both_watts(prefill, decode, 1.0 - sum(chips) / float(ways.chips[index]))
 
 
 def search(

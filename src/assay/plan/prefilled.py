@@ -18,6 +18,7 @@ from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import System
 from assay.engine.breakdown import breakdown
 from assay.engine.overheads import engine
+from assay.engine.power import pool_watts
 from assay.engine.replica import Model
 from assay.engine.residual import UNCALIBRATED
 from assay.engine.split import alone, block_bytes, matched, networked, prompting, way
@@ -70,6 +71,7 @@ class Prefilled:
         ttft: time to first token, s, the first decode step included.
         users: requests in flight, waiting ones included.
         valid: the prefill pool and the network carry the rate.
+        watts: mean board power of a prefill chip, W; None = unpublished.
     """
 
     place: NDArray[np.intp]
@@ -80,6 +82,7 @@ class Prefilled:
     ttft: Estimate
     users: Floats
     valid: NDArray[np.bool_]
+    watts: Estimate | None = None
 
     def pool(self, index: int, copies: int = 1) -> Pool:
         """Return the prefill pool of one way, `copies` times."""
@@ -134,7 +137,10 @@ def feed(question: Question, model: Model, first: System, machine: Decoder, kv: 
     state = matched(settings, steps, replicas, tpot, rate * question.osl * tpot, question.osl, handover)
     row, _, place = (item.ravel() for item in np.indices(replicas.shape))
     step = found.step.take(kept)
-    least = breakdown(step, alone(step)).floor[row, 0]
+    once = breakdown(step, alone(step))
+    least = once.floor[row, 0]
+    busy = np.maximum(once.seconds[row, 0], 1e-12) / np.minimum(state.load.ravel(), 1.0)
+    board = pool_watts(once.take(row), busy[:, None], step, first)
     return Prefilled(
         place=place,
         layouts=tuple(legal[int(k)] for k in kept[row]),
@@ -144,6 +150,7 @@ def feed(question: Question, model: Model, first: System, machine: Decoder, kv: 
         ttft=_first_token(state.ttft.ravel(), machine.tpot, place, least),
         users=state.users.ravel(),
         valid=(state.load < SATURATED).ravel() & machine.fits[place],
+        watts=None if board is None else board.apply(lambda number: np.asarray(number)[:, 0]),
     )
 
 
