@@ -2,6 +2,7 @@
 
     python benchmarks/simulate.py            print the tables
     python benchmarks/simulate.py --quick    without the ten million requests
+    python benchmarks/simulate.py --one 100  CPU seconds a request and peak MB at so many replicas
 
 Also makes the compiled kernel, which the first run with numba otherwise waits for.
 """
@@ -128,6 +129,13 @@ def _streamed(count: int, replicas: int, compiled: bool) -> tuple[float, Run]:
     return cpu() - start, run
 
 
+def one(replicas: int, *, compiled: bool) -> None:
+    """Print CPU seconds a request and peak memory in MB of one run at so many replicas."""
+    count = 1_000_000 if compiled else 100_000
+    spent, _ = _streamed(count, replicas, compiled)
+    print(spent / count, peak())
+
+
 def child(*arguments: str) -> None:
     """Print CPU and memory of one cold command."""
     start = time.perf_counter()
@@ -165,7 +173,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure what a simulated request costs.")
     parser.add_argument("--quick", action="store_true", help="stop at a million requests")
+    parser.add_argument("--one", type=int, metavar="REPLICAS", help="measure only so many replicas")
+    parser.add_argument("--kernel", choices=("compiled", "plain"), default="compiled", help="for --one")
     options = parser.parse_args()
+    if options.one:
+        one(options.one, compiled=options.kernel == "compiled")
+        return
     commands()  # first: a child starts with the memory of its parent
     flat(10**6 if options.quick else 10**7)  # before the lists of plain Python, which would be its peak
     standard()

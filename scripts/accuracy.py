@@ -22,10 +22,11 @@ from assay.calibrate.holdout import WORDS  # noqa: E402 - the checkout's own pac
 from assay.calibrate.leave_out import validate_left_out  # noqa: E402
 from assay.calibrate.pairs import pairs, summary  # noqa: E402
 from assay.calibrate.planned import by_chip, planned, ratios  # noqa: E402
-from assay.calibrate.validate import validate  # noqa: E402
+from assay.calibrate.validate import Validation, validate  # noqa: E402
 from assay.cli.measured import predictor  # noqa: E402
 from assay.errors import AssayError, BadInput  # noqa: E402
 from assay.measure.read import read, read_all  # noqa: E402
+from assay.measure.records import Records  # noqa: E402
 from assay.report import proof, scoreboard  # noqa: E402
 
 SETS = ("serving", "inferencex", "mlperf")
@@ -56,25 +57,21 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def unseen(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the validation of each question, all sets together."""
-    records = read_all(list(files(folder).values()))
+def unseen(records: Records) -> dict[str, Validation]:
+    """Return the validation of each question, in words, all sets together."""
     return {
-        words: validate_left_out(records, predictor(residual=False), question).json()
+        words: validate_left_out(records, predictor(residual=False), question)
         for question, words in WORDS.items()
     }
 
 
-def proof_sections(folder: Path, *, left_out: bool) -> str:
+def proof_sections(records: Records, left_out: Mapping[str, Validation]) -> str:
     """Return what stands beside the plain errors: planned deployments, ratios, pairs of conditions."""
-    records = read_all(list(files(folder).values()))
-    views = {
+    views = {words: left_out[words] for words in (WORDS["group"], WORDS["accelerator"]) if words in left_out}
+    views |= {
         "physics alone": validate(records, predictor(residual=False)),
         "fitted": validate(records, predictor()),
     }
-    if left_out:
-        unseen_chip = validate_left_out(records, predictor(residual=False), "accelerator")
-        views = {"unseen chip": unseen_chip, **views}
     parts = ["", "## Planned deployments", "", _PLANNED, ""]
     for words, item in views.items():
         chosen = item.where(planned(records))
@@ -125,9 +122,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         folder = Path(folders[0])
-        left_out = "--left-out" in arguments
-        more = proof_sections(folder, left_out=left_out)
-        write(results(folder), unseen(folder) if left_out else {}, more)
+        records = read_all(list(files(folder).values()))
+        left_out = unseen(records) if "--left-out" in arguments else {}
+        questions = {words: item.json() for words, item in left_out.items()}
+        write(results(folder), questions, proof_sections(records, left_out))
     except AssayError as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return error.exit_code

@@ -19,7 +19,9 @@ from assay.errors import AssayError
 from assay.llm.layout import Layout
 from assay.llm.shard import Degrees, share
 from assay.plan.moves import CHANGES, changed
+from assay.plan.predict import predict
 from assay.plan.space import layouts, shape
+from assay.study.conditions import Conditions, Setting
 
 #: One model of each kind of operator in the catalogue.
 MODELS = (
@@ -113,6 +115,30 @@ def test_longer_contexts_and_larger_batches_cost_more(name: str) -> None:
     assert np.all(seconds(longer, batch) >= seconds(step, batch))
     state = at_batch(step, engine(), BATCHES)
     assert np.all(np.diff(state.tpot, axis=1) >= -1e-12)
+
+
+@pytest.mark.parametrize("beams", [2, 4])
+def test_beams_cost_what_as_many_requests_cost_but_share_their_prompt(beams: int) -> None:
+    """A decode step of b beams is that of b sequences; only its floor may read a shared prompt once."""
+    copy = steps("gpt-j-6b", catalogue().system("h100"))[1]
+    batch = Batch(np.full((1, 1), 32.0), np.full((1, 1), 32.0))
+    more = Batch(beams * np.full((1, 1), 32.0), beams * np.full((1, 1), 32.0))
+    searched, plain = copy.step(replace(WORK, beams=float(beams)), 0.1), copy.step(WORK, 0.1)
+    assert np.allclose(seconds(searched, batch), seconds(plain, more))
+    floors = [
+        breakdown(step, each).floor for step, each in ((searched, batch), (plain, more), (plain, batch))
+    ]
+    assert np.all(floors[0] <= floors[1])
+    assert np.all(floors[0] >= floors[2])
+
+
+def test_a_limit_on_whole_requests_costs_throughput() -> None:
+    setting = Setting("llama-3.3-70b", "h100", 8, load="goodput")
+    columns = {"isl": [800.0] * 3, "osl": [300.0] * 3, "e2e_limit": [np.nan, 20.0, 8.0]}
+    found = predict(Conditions.of([setting] * 3, columns), residual=False)
+    free, loose, tight = np.asarray(found.throughput.value)
+    assert free >= loose > tight > 0
+    assert np.asarray(found.e2e.value)[2] <= 8.0
 
 
 def test_every_platform_answers_or_says_why() -> None:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from assay.catalogue.load import catalogue
 from assay.engine.models import model
 from assay.engine.overheads import engine
-from assay.engine.steady import at_batch, open_loop
+from assay.engine.steady import at_batch, closed, open_loop
 from assay.engine.step import Batch, Workload, seconds
 from assay.llm.layout import Layout
 from assay.simulate import forms
 from assay.simulate import state as s
-from assay.simulate.building import build
-from assay.simulate.cluster import OVER_LIMIT, ROUTERS, Cluster, Pool, Scaling
+from assay.simulate.building import Ahead, build
+from assay.simulate.cluster import OVER_LIMIT, ROUTERS, Cluster, Fleet, Member, Pool, Scaling
 from assay.simulate.compiled import ready
 from assay.simulate.deploy import deploy, handover
 from assay.simulate.faults import Faults
@@ -132,7 +132,7 @@ def conserved(run: Run, count: int) -> None:
     assert not tiers["used"].any()
     assert not tiers["asked"].any()
     done = rows[rows["status"] == s.COMPLETED]
-    assert totals["output_tokens"] == done["osl"].sum()
+    assert run.state.models["output_tokens"].sum() == done["osl"].sum()
     assert (done["first"] >= done["arrival"]).all()
     assert (done["end"] >= done["first"]).all()
     assert (done["end"] > done["first"])[done["osl"] > 1].all()
@@ -145,7 +145,7 @@ def test_nothing_is_lost_under_random_faults(seed: int) -> None:
     run = execute(cluster, traffic, keep=True, compiled=False, **more)
     conserved(run, count)
     if cluster.pools[0].policy.reserve == 1.0:
-        assert run.state.totals["preempted"][0] == 0
+        assert run.state.models["preempted"][0] == 0
 
 
 @pytest.mark.skipif(
@@ -182,7 +182,7 @@ SETTINGS = (
 @pytest.mark.parametrize("where", SETTINGS, ids=" ".join)
 def test_tables_are_the_engine_model_within_a_fifth_of_a_percent(where: tuple[str, str, str]) -> None:
     one = pool(*where)
-    state = forms.as_plain(build(Cluster((one,)), poisson(4, 1.0, 64, 8), 40_000))
+    state = forms.as_plain(build(Fleet((Member("", Cluster((one,))),)), (Ahead(40_000),)))
     row, settings_of = state.pools[0], one.copy.engine
     ranks, stages = row.ranks, one.stages
     random = np.random.default_rng(0)
@@ -210,20 +210,24 @@ def test_tables_are_the_engine_model_within_a_fifth_of_a_percent(where: tuple[st
         assert got == pytest.approx(max(true, host), rel=2e-3)
 
 
-@pytest.mark.parametrize("load", [0.1, 0.3, 0.4])
+@pytest.mark.parametrize("load", [0.1, 0.4, 0.7])
 @pytest.mark.parametrize(
-    "where",
+    ("where", "isl", "osl"),
     [
-        ("llama-3.1-8b", "h100", "tp1", "vllm"),
-        ("llama-3.1-8b", "h100", "tp1", "sglang"),
-        ("llama-3.1-70b", "h200", "tp4", "vllm"),
-        ("llama-3.1-70b", "h200", "tp8", "trtllm"),
+        (("llama-3.1-8b", "h100", "tp1", "vllm"), 512, 128),
+        (("llama-3.1-8b", "h100", "tp1", "vllm"), 8000, 256),
+        (("llama-3.1-8b", "h100", "tp1", "sglang"), 512, 128),
+        (("llama-3.1-70b", "h200", "tp4", "vllm"), 2048, 512),
+        (("llama-3.1-70b", "h200", "tp8", "trtllm"), 512, 128),
+        (("qwen3-30b-a3b-2507", "h100", "tep2", "vllm"), 1024, 256),
+        (("qwen3-30b-a3b-2507", "h100", "dep4", "vllm"), 1024, 128),
     ],
-    ids=" ".join,
+    ids=str,
 )
-def test_tpot_agrees_with_the_steady_state(where: tuple[str, str, str, str], load: float) -> None:
+def test_an_open_loop_agrees_with_the_steady_state(
+    where: tuple[str, str, str, str], isl: int, osl: int, load: float
+) -> None:
     one = pool(*where)
-    isl, osl = 512, 128
     step = one.copy.step(Workload(isl=isl, osl=osl, chunk=one.copy.engine.budget), one.skew)
     capacity = one.copy.capacity(np.array([[isl + osl / 2]]))
     batches = np.geomspace(1, float(capacity[0, 0]), 40)
@@ -235,6 +239,26 @@ def test_tpot_agrees_with_the_steady_state(where: tuple[str, str, str, str], loa
     rows = rows[(rows["arrival"] > start) & (rows["arrival"] < end)]
     tpot = float(((rows["end"] - rows["first"]) / (osl - 1)).mean())
     assert tpot == pytest.approx(float(steady.tpot[0, 0]), rel=0.05)
+    ttft = float((rows["first"] - rows["arrival"]).mean()) + one.copy.engine.request
+    assert ttft == pytest.approx(float(steady.ttft[0, 0]), rel=0.05)
+
+
+@pytest.mark.parametrize("users", [4, 16, 64])
+def test_a_closed_loop_agrees_with_the_steady_state(users: int) -> None:
+    one, isl, osl = pool("llama-3.1-8b", "h100", "tp1", "vllm"), 2048, 256
+    step = one.copy.step(Workload(isl=isl, osl=osl, chunk=one.copy.engine.budget), one.skew)
+    steady = closed(step, one.copy.engine, np.array([[float(users)]]))
+    count = 2000 + 20 * users
+    # equal answers would end together, and their users ask again together
+    answers = np.maximum(np.random.default_rng(1).exponential(osl, count), 2).round().astype(int)
+    traffic = requests(np.arange(count) * 1e-6, np.full(count, isl), answers)
+    run = execute(Cluster((one,)), traffic, users=users, keep=True, compiled=False)
+    rows = np.concatenate(run.tally.rows)
+    start, end = np.quantile(rows["end"], [0.2, 0.8])
+    rows = rows[(rows["end"] > start) & (rows["end"] < end)]
+    tpot = float((rows["end"] - rows["first"]).sum() / (rows["osl"] - 1).sum())
+    assert tpot == pytest.approx(float(steady.tpot[0, 0]), rel=0.05)
+    assert len(rows) / (end - start) == pytest.approx(float(steady.throughput[0, 0]), rel=0.05)
 
 
 @pytest.mark.parametrize(("load", "chance"), [(0.3, 0.02), (0.6, 0.03), (0.8, 0.08)])

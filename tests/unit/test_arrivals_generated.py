@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from assay.errors import BadInput, NoEvidence, UnknownName
 from assay.workload import distributions, generate, sessions
+from assay.workload.arrivals import requests
 from assay.workload.lengths import workload, workloads
 from assay.workload.reshape import at_rate, mixed, shared_prefix, spread
 from assay.workload.reuse import hit_curve
@@ -210,6 +211,22 @@ def test_measured_gaps_pace_a_trace() -> None:
     assert np.unique(paced.requests.session).size == 4
     with pytest.raises(BadInput):
         sessions.paced(made.requests, gap[:2])
+
+
+def test_what_follows_a_turn_of_unknown_pause_goes_on_behind_it() -> None:
+    found = requests(
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 100, 10, session=[7, 7, 7, -1, 7, 9], turn=[1, 2, 3, 0, 4, 2]
+    )
+    paced = sessions.paced(found, np.array([np.nan, 0.5, np.nan, np.nan, 0.25, 1.0]))
+    assert paced.requests.turn.tolist() == [0, 1, 0, 0, 1, 0]
+    one, two, three, four, five, six = paced.requests.session.tolist()
+    assert one == two == 7
+    assert three == five
+    assert len({one, three, four, six}) == 4
+    assert paced.gap[[1, 4]].tolist() == [0.5, 0.25]
+    assert np.isnan(paced.gap[[0, 2, 3, 5]]).all()
+    faster = paced.scaled(2.0)
+    assert (faster.requests.span, faster.gap[1]) == (2.5, 0.25)
 
 
 def test_rounded_times_are_spread() -> None:

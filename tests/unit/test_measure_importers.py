@@ -432,6 +432,17 @@ def test_a_table_of_requests_becomes_a_run(write: Callable[[str, Any], Path]) ->
     assert row.values["tpot"] == pytest.approx(0.1)
 
 
+def test_a_published_run_has_the_layout_that_its_publisher_states(write: Callable[[str, Any], Path]) -> None:
+    columns = (
+        "hardware,model,vllm_version,request_id,arrival_s,input_tokens,output_tokens,queue_s,ttft_s,e2e_s"
+    )
+    rows = "".join(f"RTXPRO6000,Qwen3-32B,0.19.0,r{n},{n},100,11,0,0.1,1.1,100\n" for n in range(5))
+    row = only(read(write("requests.csv", f"{columns},tpot_ms\n{rows}")))
+    assert row.setting is not None
+    assert (row.setting.label(), row.setting.weights, row.setting.kv) == ("TP2", "bf16", "bf16")
+    assert row.setting.chips == 2
+
+
 def test_load_tests_without_a_rate_are_refused_but_kept(write: Callable[[str, Any], Path]) -> None:
     columns = "exp_id,experiment,model,workload,hardware,tp,dp,precision,stage_index,ttft_mean_ms,itl_mean_ms"
     head = f"{columns},e2e_mean_ms\n"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from assay.catalogue.load import catalogue
 from assay.cli import run
+from assay.errors import BadInput
+from assay.llm.layout import Layout
 from assay.plan import answer
-from assay.plan.confirm import confirm, offered
+from assay.plan.confirm import caching, confirm, offered
+from assay.simulate.deployment import Stated, StatedPool
 from assay.study.question import Caches, Question
 
 PLAN = ("plan", "llama-3.1-8b", "--on", "h100")
@@ -72,6 +77,55 @@ def test_hits_and_yields_are_those_of_the_row() -> None:
     (whole,) = confirm(answer(replace(question, acceptance=(), caches=None)))
     assert none.figures["tpot_s"]["mean"] > 1.5 * usual.figures["tpot_s"]["mean"]
     assert usual.figures["ttft_s"]["mean"] < 0.5 * whole.figures["ttft_s"]["mean"]
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> str:
+    """Return a trace, ten requests a second: one in two repeats one of eight prefixes of 2,048 tokens."""
+    rows = []
+    for k in range(400):
+        first = (
+            [8 * (k // 2 % 8) + block for block in range(4)]
+            if k % 2
+            else [1000 + 8 * k + b for b in range(4)]
+        )
+        blocks = [*first, *(10_000 + 8 * k + block for block in range(4))]
+        rows.append(
+            json.dumps({"timestamp": 100 * k, "input_length": 4096, "output_length": 64, "hash_ids": blocks})
+        )
+    path = tmp_path / "mooncake.jsonl"
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_a_trace_is_replayed_with_its_blocks(trace: str) -> None:
+    caches = Caches(trace=trace, router="round-robin")
+    question = Question(
+        "llama-3.1-8b", ("h100",), isl=4096, osl=64, rate=5.0, serving="aggregated", caches=caches
+    )
+    traffic = offered(question, 1)
+    assert (len(traffic), traffic.span) == (400, pytest.approx(399 / 400 * 400 / 5, rel=0.01))
+    assert traffic.blocks is not None
+    (found,) = confirm(answer(question))
+    assert found.requests == 400
+    hit = found.figures["hit_rate"]
+    # a quarter of the input tokens is a prefix seen before, but for the first time that it comes
+    assert hit["mean"] == pytest.approx(0.25, abs=0.02)
+    assert hit["predicted"] == pytest.approx(hit["mean"], abs=0.03)
+    longer = replace(question, isl=8192)
+    assert offered(longer, 1).isl.mean() == pytest.approx(8192)
+    with pytest.raises(BadInput, match="fits the context"):
+        offered(replace(question, model="llama-2-7b"), 1)
+
+
+def test_tiers_of_the_question_stand_behind_each_replica(trace: str) -> None:
+    known = catalogue()
+    stated = Stated((StatedPool(Layout.parse("tp4"), system="hgx-h100-8", replicas=2),))
+    asked = Caches(trace=trace, router="prefix", host=1e12, host_bandwidth=5e10)
+    found = caching(stated, asked, known)
+    (tier,) = found.pools[0].tiers
+    assert (found.router, tier.name, tier.bytes, tier.bandwidth) == ("prefix", "host", 5e11, 2e11)
+    assert caching(stated, Caches(hit_rate=0.5), known) == stated
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,47 @@ def test_the_same_seed_says_the_same(capsys: pytest.CaptureFixture[str]) -> None
     once, again, other = (answer(capsys, *SMALL, "--seed", seed) for seed in ("1", "1", "2"))
     assert once == again
     assert once["ttft_s"] != other["ttft_s"]
+
+
+def test_turns_of_a_trace_wait_for_the_answer_before_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    trace, log = tmp_path / "agents.csv", tmp_path / "log.csv"
+    trace.write_text(
+        "arrival_s,input_tokens,output_tokens,session,turn,e2e_s\n"
+        "0,4000,300,a,0,1.0\n3,5000,300,a,1,1.0\n7,6000,300,a,2,1.0\n7.5,100,5,b,0,\n",
+        encoding="utf-8",
+    )
+
+    def sent(*flags: str) -> tuple[list[float], list[float], str]:
+        """Return when each request of session a was sent and how long it took, and what stderr said."""
+        assert run([*BASE, "--trace", str(trace), "--log", str(log), *flags, "--json"]) == 0
+        with log.open(encoding="utf-8") as file:
+            rows = {int(row["isl"]): row for row in csv.DictReader(file)}
+        mine = [rows[isl] for isl in (4000, 5000, 6000)]
+        said = capsys.readouterr().err
+        return [float(row["arrival_s"]) for row in mine], [float(row["e2e_s"]) for row in mine], said
+
+    at, took, said = sent()
+    assert at[1] == pytest.approx(at[0] + took[0] + 2.0, abs=1e-6)
+    assert at[2] == pytest.approx(at[1] + took[1] + 3.0, abs=1e-6)
+    assert "2 of 4 requests wait for the answer" in said
+    at, took, _ = sent("--sessions", "closed", "--speed", "2")
+    assert at[1] == pytest.approx(at[0] + took[0] + 1.0, abs=1e-6)
+    at, _, said = sent("--sessions", "open")
+    assert at == [0.0, 3.0, 7.0]
+    assert not said
+
+
+def test_sessions_of_a_trace_that_does_not_know_its_pauses(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,input_tokens,output_tokens\n0,10,2\n1,10,2\n", encoding="utf-8")
+    assert run([*BASE, "--trace", str(trace), "--sessions", "closed"]) == 2
+    assert "does not say when its turns ended" in capsys.readouterr().err
+    assert run([*SMALL, "--sessions", "closed"]) == 2
+    assert "go with --trace" in capsys.readouterr().err
 
 
 def test_users_and_a_trace(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def test_a_full_cache_preempts_in_vllm_and_waits_in_trtllm() -> None:
     vllm, _ = run(pool("vllm", capacity=6000), traffic)
     careful, _ = run(pool("trtllm", capacity=6000), traffic)
     assert vllm.tally.ended.tolist() == careful.tally.ended.tolist() == [8, 0, 0, 0]
-    assert vllm.state.totals["preempted"][0] > 0
-    assert careful.state.totals["preempted"][0] == 0
+    assert vllm.state.models["preempted"][0] > 0
+    assert careful.state.models["preempted"][0] == 0
     assert vllm.state.units["peak"].max() <= 6000
 
 
@@ -132,7 +132,7 @@ def test_shared_prefixes_are_computed_once() -> None:
     assert (rows["first"] - rows["arrival"])[1] < (rows["first"] - rows["arrival"])[0]
     assert found.state.entries["users"].sum() == 0
     off, _ = run(Cluster((pool(),), prefix_cache=False), traffic)
-    assert off.state.totals["hit_tokens"][0] == 0
+    assert off.state.models["hit_tokens"][0] == 0
 
 
 def test_the_cache_drops_what_was_not_used_for_longest() -> None:
@@ -176,7 +176,7 @@ def test_a_failed_replica_loses_nothing() -> None:
     faults = Faults(((2.0, 0, 3.0, 0.0), (4.0, 1, 100.0, 0.0))).events(2, 1, 0.0)
     found, rows = run(Cluster((pool(replicas=2),)), traffic, events=faults)
     assert found.tally.ended.tolist() == [200, 0, 0, 0]
-    assert found.state.totals["retried"][0] > 0
+    assert found.state.models["retried"][0] > 0
     assert rows["tries"].max() == 1
     # both were down between 4 s and 5 s
     assert not ((rows["end"] > 4.01) & (rows["end"] < 5.0)).any()
@@ -227,7 +227,7 @@ def test_scaling_keeps_units_that_a_decision_within_the_window_wanted() -> None:
     assert waits[1] < waits[0]
     assert paid[1] > paid[0]
     # what stops drains: nothing is sent twice
-    assert all(made.state.totals["retried"][0] == 0 for made, _ in found.values())
+    assert all(made.state.models["retried"][0] == 0 for made, _ in found.values())
 
 
 def test_scaling_gives_up_units_that_have_not_started_yet() -> None:
@@ -320,7 +320,8 @@ def test_chunks_of_a_stream_are_the_whole() -> None:
     again, chunked = run(Cluster((pool(replicas=2),), "prefix"), iter(parts))
     assert np.array_equal(rows["first"], chunked["first"])
     assert np.array_equal(rows["hit"], chunked["hit"])
-    assert once.tally.e2e.summary() == again.tally.e2e.summary()
+    # sums of other chunks round otherwise
+    assert once.tally.e2e.summary() == pytest.approx(again.tally.e2e.summary(), rel=1e-12)
 
 
 def _numbers(count: int) -> tuple[Any, Any, Any]:

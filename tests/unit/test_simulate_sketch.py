@@ -41,7 +41,7 @@ def test_the_kernel_bins_as_the_host_does() -> None:
     numbers = np.random.default_rng(2).lognormal(-4.0, 2.0, 3000)
     bins = [0] * 2048
     for value in numbers.tolist():
-        gap(bins, value, 1)
+        gap(bins, 0, value, 1)
     assert bins == sketch.histogram(numbers).tolist()
 
 

@@ -141,6 +141,26 @@ def test_dynamo_is_workload_and_measurement() -> None:
     assert np.isnan(trace.measured["gap_s"][[0, 2]]).all()
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_pauses_that_a_trace_states(kind: str, tmp_path: Path) -> None:
+    rows = [
+        {"arrival_s": 0, "input_tokens": 40, "output_tokens": 3, "session": "a"},
+        {"arrival_s": 3, "input_tokens": 50, "output_tokens": 3, "session": "a", "gap_s": 2.5, "e2e_s": 1.0},
+        {"arrival_s": 7, "input_tokens": 60, "output_tokens": 3, "session": "a", "gap_s": -4},
+    ]
+    path = tmp_path / f"trace.{kind}"
+    columns = ("arrival_s", "input_tokens", "output_tokens", "session", "gap_s", "e2e_s")
+    lines = [json.dumps(row) for row in rows]
+    if kind == "csv":
+        lines = [",".join(columns), *(",".join(str(row.get(name, "")) for name in columns) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    trace = read(path)
+    # the negative one is what the end of the turn before says instead
+    assert trace.measured["gap_s"][1:].tolist() == [2.5, 3.0]
+    assert np.isnan(trace.measured["gap_s"][0])
+    assert "1 negative pauses before a turn are not used." in trace.notes
+
+
 def test_agents_grow_their_context() -> None:
     trace = read(example("tracelab"))
     assert trace.requests.turn.tolist() == [0, 1]

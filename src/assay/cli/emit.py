@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from assay.cli.flags import Chances, Count, Experts, Facts, Lengths, Name, Rate
+from assay.cli.flags import Caching, Chances, Count, Experts, Facts, Lengths, Name, Rate, Tokens
 from assay.cli.question import ask
 from assay.errors import BadInput
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENGINES = ("vllm", "sglang", "trtllm")
 _USUAL = Lengths()
 _EXPERTS = Experts()
+_NO_CACHE = Caching()
 
 
 def emit(  # noqa: PLR0913 - one argument a flag
@@ -39,6 +40,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
     speculation: Literal["none", "mtp"] = "none",
     acceptance: Chances = (),
     experts: Experts = _EXPERTS,
+    caching: Caching = _NO_CACHE,
+    longest: Tokens | None = None,
     price: Literal["own", "contract", "list", "spot"] = "list",
     facts: Facts = (),
     out: Name | None = None,
@@ -62,6 +65,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
         speculation: whether to draft tokens.
         acceptance: chance of each draft once those before it were accepted, as many as are drafted: 0.85,0.7.
         experts: redundant experts.
+        caching: the prefix cache and its tiers.
+        longest: longest request to serve, prompt and answer; without it, the trace's or workload's longest.
         price: which prices count.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
         out: folder to write the files into, instead of standard output.
@@ -75,6 +80,7 @@ def emit(  # noqa: PLR0913 - one argument a flag
         lengths,
         facts=facts,
         limits=False,
+        caching=caching,
         rate=rate,
         concurrency=concurrency,
         weights=weights,
@@ -88,7 +94,8 @@ def emit(  # noqa: PLR0913 - one argument a flag
     )
     from assay.plan import estimate as predict
 
-    show(predict(question, on, layout, facts=facts), target, engine or "", facts, out=out, json=json)
+    found = predict(question, on, layout, facts=facts)
+    show(found, target, engine or "", facts, stated=longest, out=out, json=json)
     return 0
 
 
@@ -132,13 +139,14 @@ def show(
     engine: str = "",
     facts: Sequence[Path] = (),
     *,
+    stated: int | None = None,
     out: str | None = None,
     json: bool = False,
 ) -> None:
     """Write the files of an answer's best row: to standard output, as JSON, or into a folder."""
     from assay.report.launch.emit import best
 
-    files = best(found, target, engine=engine, facts=facts)
+    files = best(found, target, engine=engine, facts=facts, stated=stated)
     for sentence in files.warnings:
         print(f"assay: {sentence}", file=sys.stderr)
     if json:

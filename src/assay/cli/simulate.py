@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from assay.cli.flags import Count, Facts, Lengths, Name
 from assay.cli.progress import progress
 from assay.cli.simulate_flags import Load, Objective, Routing, Serving, Talk
-from assay.cli.simulate_job import INTERRUPTED, Asked, Job, concluded, execute, prepare, requests_of, show
+from assay.cli.simulate_job import INTERRUPTED, Asked, Job, concluded, execute, prepare, show
 from assay.cli.simulate_seeds import run_seeds
 from assay.errors import BadInput
 
@@ -27,7 +27,7 @@ _SHARE = 0.99
 
 
 def simulate(  # noqa: PLR0913 - one argument a flag
-    model: Name,
+    model: Name | None = None,
     /,
     *,
     lengths: Lengths = _USUAL,
@@ -50,7 +50,7 @@ def simulate(  # noqa: PLR0913 - one argument a flag
     """Replay traffic through a deployment, request by request.
 
     Args:
-        model: name, Hugging Face id, or path of a config.json.
+        model: name, Hugging Face id, or path of a config.json; none with a --deployment of several models.
         lengths: what a request looks like, where there is no trace.
         load: what arrives.
         talk: what a session looks like.
@@ -68,8 +68,23 @@ def simulate(  # noqa: PLR0913 - one argument a flag
         perfetto: write a trace for Perfetto or chrome://tracing.
         json: write the figures as JSON.
     """
+    from assay.cli.simulate_fleet import fleet_in, run_fleet
     from assay.simulate.export import check_log
 
+    several = fleet_in(on, serving)
+    if several is not None:
+        if model is not None or seeds > 1 or log or perfetto or calibrated:
+            what = "A model's name" if model is not None else "--seeds, --log, --perfetto and --calibrated"
+            raise BadInput(
+                f"{what} cannot go with {serving.deployment}, which names several models.", "Leave it out."
+            )
+        flags = (lengths, load, talk, serving, routing, objective)
+        return run_fleet(several, flags, price=price, grid=grid, facts=facts, json=json)
+    if model is None or objective.fewest:
+        raise BadInput(
+            "No model is given." if model is None else "--fewest goes with several models.",
+            "Name a model, or a --deployment FILE with `models`.",
+        )
     asked = Asked(model, lengths, load, talk, on, serving, routing, objective, price, grid, facts, calibrated)
     if seeds > 1:
         if log or perfetto or objective.saturation:
@@ -104,7 +119,7 @@ def search(job: Job, report: Callable[[str, float], None]) -> dict[str, Any]:
 
     def good(load: float) -> float:
         if job.load.trace:
-            traffic: Requests | Sessions = requests_of(job.traffic).scaled(rate=load)
+            traffic: Requests | Sessions = job.traffic.scaled(load)
         elif job.shape is not None:
             traffic = talking(job.load, job.shape, job.question, load)
         else:

@@ -28,6 +28,7 @@ class Load:
         on_bad: leave bad rows of the trace out and name them, or refuse the file.
         columns: of the trace that assay does not know: arrival=ts,isl=prompt,osl=answer.
         time_unit: of its arrivals: s, ms, us, ns, min, h or iso, where the file does not say.
+        sessions: closed: a turn of the trace waits for the answer before it and its pause; open: for nothing.
         rate: requests per second, as a Poisson process.
         concurrency: users that ask again as soon as they are answered.
         session_rate: sessions that begin per second; turns follow each answer, the context grows.
@@ -40,6 +41,7 @@ class Load:
     on_bad: Literal["keep", "refuse"] = "keep"
     columns: Columns | None = None
     time_unit: Name | None = None
+    sessions: Literal["closed", "open"] | None = None
     rate: Rate | None = None
     concurrency: Count | None = None
     session_rate: Rate | None = None
@@ -68,7 +70,7 @@ class Talk:
 
     def given(self) -> tuple[str, ...]:
         """Return the flags that are stated."""
-        return _given(self)
+        return given(self)
 
 
 @Parameter(name="*")
@@ -147,12 +149,15 @@ class Objective:
         tpot: greatest time per output token of a request: 30ms, none.
         e2e: greatest time to the last token.
         saturation: search for the greatest load at which 99 % of the requests are good.
+        fewest: search for the fewest replicas at which 99 % of each model's requests are good, for models
+            in turns on the same chips and for each on its own.
     """
 
     ttft: Limit | None = None
     tpot: Limit | None = None
     e2e: Limit | None = None
     saturation: bool = False
+    fewest: bool = False
 
 
 def stated(on: str | None, serving: Serving, routing: Routing) -> Stated:
@@ -162,7 +167,7 @@ def stated(on: str | None, serving: Serving, routing: Routing) -> Stated:
         BadInput: nothing serves, or flags and file contradict each other.
     """
     if serving.deployment is not None:
-        own = [flag for flag in _given(serving) if flag != "--deployment"]
+        own = [flag for flag in given(serving) if flag != "--deployment"]
         if own:
             raise BadInput(
                 f"{own[0]} and --deployment both say what serves.", f"Write it into {serving.deployment}."
@@ -248,7 +253,8 @@ def _flags(on: str | None, serving: Serving, routing: Routing) -> Stated:
     return Stated((replace(last, layout=first, role="prefill", replicas=serving.prefill_replicas or 1), last))
 
 
-def _given(flags: object) -> tuple[str, ...]:
+def given(flags: object) -> tuple[str, ...]:
+    """Return the flags of a group that are stated."""
     return tuple(
         f"--{item.name.replace('_', '-')}"
         for item in fields(flags)  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from assay.cli.flags import Lengths
 from assay.cli.simulate_flags import Load, Talk
 from assay.engine.replica import Model
@@ -17,15 +19,17 @@ from assay.study.question import Question
 from assay.workload.arrivals import Requests
 from assay.workload.generate import open_loop
 from assay.workload.lengths import DEFAULT
-from assay.workload.sessions import Sessions, SessionShape, sessions, shape
-from assay.workload.traces import read, within
+from assay.workload.sessions import Sessions, SessionShape, paced, sessions, shape
+from assay.workload.traces import Trace, read, within
 
 #: Requests of a run that does not say how many.
 USUAL = 1000
 _NAMED = 3
 
 
-def arriving(load: Load, talk: Talk, lengths: Lengths, prepared: Model) -> tuple[Requests | None, Lengths]:
+def arriving(
+    load: Load, talk: Talk, lengths: Lengths, prepared: Model
+) -> tuple[Requests | Sessions | None, Lengths]:
     """Return the requests of a trace, if there is one, and the lengths that stand for its mean.
 
     Raises:
@@ -44,16 +48,46 @@ def arriving(load: Load, talk: Talk, lengths: Lengths, prepared: Model) -> tuple
     if load.trace is None:
         if load.speed != 1.0:
             raise BadInput("--speed goes with --trace.", "Give a higher --rate instead.")
-        if load.columns or load.time_unit or load.on_bad != "keep":
-            raise BadInput("--columns, --time-unit and --on-bad go with --trace.", "Leave them out.")
+        if load.columns or load.time_unit or load.on_bad != "keep" or load.sessions:
+            raise BadInput(
+                "--columns, --time-unit, --on-bad and --sessions go with --trace.", "Leave them out."
+            )
         return None, lengths
-    traffic = traced(load.trace, load, prepared)
+    found = traced(load.trace, load, prepared)
+    traffic = found.requests
     mean = Lengths(isl=max(round(float(traffic.isl.mean())), 1), osl=max(round(float(traffic.osl.mean())), 1))
-    return traffic, replace(mean, cached=lengths.cached or 0.0)
+    return followed(found, load), replace(mean, cached=lengths.cached or 0.0)
 
 
-def traced(path: Path, load: Load, prepared: Model) -> Requests:
-    """Return the requests of a trace that the model can serve; what is wrong is said on stderr, by line.
+def followed(found: Trace, load: Load) -> Requests | Sessions:
+    """Return a trace as it is played: later turns behind the answers before them, or all at their own times.
+
+    Turns wait where the trace says when the turns before them ended, unless the flags say otherwise.
+
+    Raises:
+        BadInput: turns shall wait, and the trace does not say how long.
+    """
+    gap = found.measured.get("gap_s")
+    known = gap is not None and bool(np.isfinite(gap).any())
+    if load.sessions == "open" or (load.sessions is None and not known):
+        return found.requests.scaled(rate=load.speed)
+    if gap is None or not known:
+        raise BadInput(
+            f"{found.name!r} does not say when its turns ended, so no pause before the next one is known.",
+            "Give a trace with sessions and e2e_s or gap_s, or --sessions open.",
+        )
+    played = paced(found.requests, gap)
+    later = int((played.requests.turn > 0).sum())
+    print(
+        f"assay: {later:,} of {len(found.requests):,} requests wait for the answer before them and the "
+        "pause that the trace measured (--sessions open: they come when the trace says).",
+        file=sys.stderr,
+    )
+    return played.scaled(load.speed)
+
+
+def traced(path: Path, load: Load, prepared: Model) -> Trace:
+    """Return what of a trace the model can serve; what is wrong is said on stderr, by line.
 
     Raises:
         BadInput: no such file, or nothing usable in it.
@@ -76,7 +110,7 @@ def traced(path: Path, load: Load, prepared: Model) -> Requests:
         print(
             f"assay: {found.dropped:,} of {found.rows:,} rows were left out: {named}{more}.", file=sys.stderr
         )
-    return found.requests.scaled(rate=load.speed)
+    return found
 
 
 def drawn(load: Load, question: Question, rate: float | None = None) -> Requests:

@@ -86,7 +86,8 @@ def breakdown(step: Step, batch: Batch) -> Breakdown:
         flops, weights, cache = flops + parts[0], weights + parts[1], cache + parts[2]
         moved = moved + parts[1] + parts[2] + parts[3]
         peak_time = peak_time + parts[0] / cost.rates.peak
-        bus_time = bus_time + (parts[4] + parts[2]) / cost.rates.bandwidth
+        # beams of one request could read what they share once
+        bus_time = bus_time + (parts[4] + parts[2] / step.workload.beams) / cost.rates.bandwidth
     for item in step.traffic:
         link = link + message_times(item, local)
         rows = local[0] * item.rows[0]

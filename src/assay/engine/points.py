@@ -32,7 +32,8 @@ class Load:
         phase: e2e, decode or prefill.
         isl, osl, cached: lengths, and share of the input found in a prefix cache.
         users: requests in flight. `rate`: requests/s. `requests`: requests of a finite run.
-        ttft_limit, tpot_limit: limits of `goodput`, s.
+        ttft_limit, tpot_limit, e2e_limit: limits of `goodput`, s.
+        beams: sequences decoded for each request.
     """
 
     kind: str
@@ -45,9 +46,11 @@ class Load:
     requests: Floats
     ttft_limit: Floats
     tpot_limit: Floats
+    e2e_limit: Floats
+    beams: int = 1
 
     @classmethod
-    def of(cls, kind: str, phase: str, points: Conditions, replicas: int) -> Load:
+    def of(cls, kind: str, phase: str, points: Conditions, replicas: int, beams: int = 1) -> Load:
         """Spread the load of `points` evenly over `replicas`."""
 
         def row(values: Floats) -> Floats:
@@ -64,6 +67,8 @@ class Load:
             requests=row(points.requests) / replicas,
             ttft_limit=row(points.ttft_limit),
             tpot_limit=row(points.tpot_limit),
+            e2e_limit=row(points.e2e_limit),
+            beams=beams,
         )
 
     def workload(self, budget: float, drafting: Speculation) -> Workload:
@@ -75,6 +80,7 @@ class Load:
             chunk=budget,
             drafts=float(drafting.drafts),
             yields=drafting.yields[None, :],
+            beams=float(self.beams),
         )
 
 
@@ -103,7 +109,7 @@ def evaluate(copy: Replica, load: Load, drafting: Speculation, skew: float) -> O
     engine = copy.engine
     workload = load.workload(engine.budget, drafting)
     step = copy.step(workload, skew)
-    context = load.isl + load.osl / 2
+    context = load.isl + load.beams * load.osl / 2
     capacity = copy.capacity(context)
     state = steady(step, engine, load, capacity)
     median = state.ttft
@@ -167,17 +173,21 @@ def goodput(step: Step, engine: Engine, load: Load, capacity: Floats) -> Steady:
     """Return the state at the greatest rate whose tail stays within the limits.
 
     The 99th percentile of a step-bound TPOT is about its mean plus the spread between step kinds; that of
-    TTFT is that of an exponential wait: service + ln(100) x mean wait (M/G/1 in heavy traffic).
+    TTFT is that of an exponential wait: service + ln(100) x mean wait (M/G/1 in heavy traffic). A whole
+    request of mean length takes that TTFT and its TPOTs; how much longer the longest answers are is not known.
     """
     grid = np.exp(np.linspace(0.0, 1.0, 40))[:, None, None] - 1.0
     batches = np.maximum((np.expm1(1.0) ** -1 * grid) ** 2 * capacity, 1.0)
     best: Steady | None = None
-    ttft_limit = np.where(np.isfinite(load.ttft_limit), load.ttft_limit, np.inf)
-    tpot_limit = np.where(np.isfinite(load.tpot_limit), load.tpot_limit, np.inf)
+    ttft_limit, tpot_limit, e2e_limit = (
+        np.where(np.isfinite(limit), limit, np.inf)
+        for limit in (load.ttft_limit, load.tpot_limit, load.e2e_limit)
+    )
     for batch in batches:
         state = at_batch(step, engine, batch)
         tail = state.ttft + (np.log(100.0) - 1.0) * state.queue
         holds = (tail <= ttft_limit) & (state.tpot <= tpot_limit)
+        holds &= tail + state.tpot * (load.osl - 1.0) <= e2e_limit
         best = state if best is None else pick(holds & (state.throughput > best.throughput), state, best)
     if best is None:
         raise AssertionError("the grid has points")

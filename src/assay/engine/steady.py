@@ -18,15 +18,17 @@ All arrays are (L, N): L layouts, N operating points; everything is per replica.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from assay.engine.overheads import Engine
+from assay.engine.prompts import settled
 from assay.engine.step import Batch, Step, seconds
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 #: Utilisation of the prompt server above which a deployment is called saturated.
 SATURATED = 0.98
@@ -207,7 +209,8 @@ def open_loop(step: Step, engine: Engine, rate: ArrayLike, capacity: ArrayLike =
     """Return the steady state at `rate` requests/s with Poisson arrivals.
 
     The batch B solves X(B) = rate; X grows with B, so bisection in log B finds it. Where even the largest
-    batch does not carry the rate the result is saturated: utilisation 1 and TTFT infinite.
+    batch does not carry the rate the result is saturated: utilisation 1 and TTFT infinite. From there the
+    steps of a replica without PP are followed one by one (`assay.engine.prompts`).
     """
     wanted = np.asarray(rate, dtype=np.float64)
     top = np.minimum(np.asarray(capacity, dtype=np.float64), 1e6)
@@ -219,6 +222,7 @@ def open_loop(step: Step, engine: Engine, rate: ArrayLike, capacity: ArrayLike =
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     state = at_batch(step, engine, np.exp(high))
     lost = state.throughput < wanted * 0.995
+    state = _followed(step, engine, state, wanted, top, lost)
     return Steady(
         batch=state.batch,
         concurrency=np.where(lost, np.inf, state.concurrency),
@@ -230,6 +234,35 @@ def open_loop(step: Step, engine: Engine, rate: ArrayLike, capacity: ArrayLike =
         throughput=np.minimum(state.throughput, wanted),
         utilisation=np.where(lost, 1.0, state.utilisation),
     )
+
+
+def _followed(step: Step, engine: Engine, state: Steady, rate: Array, top: Array, lost: Flags) -> Steady:
+    """Return the state with steps as random arrivals make them, where there is one pipeline stage."""
+    degrees = step.table.degrees
+    rows = np.flatnonzero((degrees.pp == 1) & ~lost.all(axis=1))
+    if not rows.size:
+        return state
+    shape = state.batch.shape
+    asked, most = (np.broadcast_to(item, shape)[rows] for item in (rate, top))
+    batch, found = settled(step.take(rows), engine, state.batch[rows], asked, most)
+    start = engine.request + np.broadcast_to(np.asarray(step.workload.fetch, dtype=np.float64), shape)[rows]
+    ttft = start + found.prefill
+    better = {
+        "batch": batch,
+        "concurrency": batch + asked * ttft,
+        "decode_step": found.decode,
+        "mixed_step": found.mixed,
+        "tpot": found.tpot,
+        "ttft": ttft,
+        "queue": np.maximum(found.prefill - found.mixed, 0.0),
+    }
+    # a batch that fills the memory waits for it, which random arrivals alone do not tell
+    kept = found.known & ~lost[rows] & (batch < most * 0.999)
+    columns = {}
+    for name, values in better.items():
+        columns[name] = getattr(state, name).copy()
+        columns[name][rows] = np.where(kept, values, columns[name][rows])
+    return replace(state, **columns)
 
 
 def static(step: Step, engine: Engine, batch: ArrayLike) -> Steady:

@@ -46,6 +46,7 @@ class Workload:
         chunk: largest prompt chunk of one step, tokens.
         drafts: draft tokens verified with each decode token.
         yields: tokens a sequence gains in one decode step (1 without drafts).
+        beams: sequences of a request that a beam search decodes; each reads its whole cache.
         fetch: s to bring cached input from host memory or SSD before a prompt starts.
     """
 
@@ -55,6 +56,7 @@ class Workload:
     chunk: float = 8192.0
     drafts: float = 0.0
     yields: Array | float = 1.0
+    beams: float = 1.0
     fetch: Array | float = 0.0
 
     def take(self, rows: NDArray[np.intp]) -> Workload:
@@ -353,7 +355,7 @@ def messages(step: Step, tokens: Tokens) -> tuple[Array, Array | None]:
 
 def tokens_of(step: Step, decode: ArrayLike, prompt: ArrayLike | None, finished: ArrayLike) -> Tokens:
     """Return decode tokens, prompt tokens and finished prompts; None where there are none."""
-    sequences = np.asarray(decode, dtype=np.float64) * (1.0 + step.workload.drafts)
+    sequences = np.asarray(decode, dtype=np.float64) * (1.0 + step.workload.drafts) * step.workload.beams
     if prompt is None:
         return sequences, None, None
     return sequences, np.asarray(prompt, dtype=np.float64), np.asarray(finished, dtype=np.float64)

@@ -18,6 +18,7 @@ from assay.engine.afd import Parts, parts
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
 from assay.engine.residual import UNCALIBRATED
+from assay.engine.speculation import Speculation
 from assay.engine.split import networked
 from assay.engine.step import Workload
 from assay.errors import BadInput, DoesNotFit
@@ -31,6 +32,7 @@ from assay.plan.platform import Platform
 from assay.plan.predict import skew
 from assay.plan.prefilled import Decoder, feed, source
 from assay.plan.space import divides, shape, sizes
+from assay.plan.speculate import label, options
 from assay.plan.sweep import BATCHES
 from assay.plan.ways import Pick, Ways, frontier, mean_price, pick, shown
 from assay.study.answer import FIGURES, Row
@@ -41,6 +43,8 @@ from assay.study.question import Question
 Floats = NDArray[np.float64]
 Places = tuple[NDArray[np.intp], ...]
 
+#: No drafts.
+NOTHING = Speculation(0, np.ones(1), 0)
 #: Sequences of a micro-batch that are tried go up to this.
 MOST = 16384.0
 #: Machines within these parts of the largest have fronts of their own.
@@ -51,14 +55,10 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     """Answer a question for one platform that decodes with attention and experts apart.
 
     Raises:
-        BadInput: a dense model, drafts, or a prefix cache.
+        BadInput: a dense model, or a prefix cache.
         DoesNotFit: no pair of layouts holds the model.
         NoEvidence: a fact that is needed is not published.
     """
-    if question.speculation == "mtp":
-        raise BadInput(
-            "Drafts with attention and experts apart are not modelled.", "Leave --speculation out."
-        )
     if question.caches is not None:
         raise BadInput(
             "Prefix caches with attention and experts apart are not modelled.", "State --cached instead."
@@ -73,8 +73,39 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
                 "A dataflow machine decodes whole models: --prefill-on names what prefills for it.",
             )
     first = source(question, system, facts)
+    tried = options(question.speculation, model, question.acceptance)
+    answers = [
+        _answer(question, model, (system, other, first), facts, drafting if drafting else NOTHING)
+        for drafting in tried
+    ]
+    return min(answers, key=lambda item: _rank(item.rows[0], question.objective))
+
+
+def _rank(row: Row, objective: str) -> tuple[float, ...]:
+    """Return what orders ways to draft: limits met, then what the objective minimises."""
+    rate = float(row.figures["output_tokens_per_s_per_chip"].value)
+    return float(not row.meets), float(row.figures["tpot_s"].value) if objective == "latency" else -rate
+
+
+def _answer(
+    question: Question,
+    model: Model,
+    systems: tuple[System, System, System],
+    facts: Catalogue,
+    drafting: Speculation,
+) -> Platform:
+    """Answer with one way to draft.
+
+    Args:
+        question: what is asked.
+        model: the model.
+        systems: of attention, of experts, and what prefills.
+        facts: for prices.
+        drafting: the drafts.
+    """
+    system, other, first = systems
     kv = default_kv(system, question.kv)
-    found = search(question, model, (system, other), kv)
+    found = search(question, model, (system, other), kv, drafting)
     places = kept(found)
     if not len(places[0]):
         raise DoesNotFit(
@@ -95,18 +126,26 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     usd = mean_price(list(zip((*chips, ways.chips - chips[0] - chips[1]), prices, strict=True)))
     figures = shown(ways, tpot, question, usd)
     choice = pick(ways, figures, question)
-    systems = (system, other, first)
     made = {name: figures[name].at(choice.index, len(ways.chips)) for name in FIGURES if name in figures}
-    row = _row(found, places, ways, choice, systems, question, made)
+    drafts = label(model, drafting.drafts)
+    row = _row(found, places, ways, choice, systems, question, made, drafts)
 
-    def label(index: int) -> str:
-        return _deployment(found, places, ways, Pick(index, 1, True, 0.0), systems, question).label()
+    def named(index: int) -> str:
+        picked = Pick(index, 1, True, 0.0)
+        return _deployment(found, places, ways, picked, systems, question, drafts).label()
 
-    return Platform((row,), frontier(ways, figures, label, (found.attention.weights, kv)))
+    return Platform((row,), frontier(ways, figures, named, (found.attention.weights, kv)))
 
 
-def search(question: Question, model: Model, systems: tuple[System, System], kv: str) -> Parts:
+def search(
+    question: Question,
+    model: Model,
+    systems: tuple[System, System],
+    kv: str,
+    drafting: Speculation,
+) -> Parts:
     """Time every attention layout with every number of expert chips at many batches."""
+    yields = float(drafting.yields[0])
     bounds = shape(model.architecture)
     limits = [min(question.chips or item.max_chips, item.max_chips) for item in systems]
     groups = [
@@ -119,14 +158,19 @@ def search(question: Question, model: Model, systems: tuple[System, System], kv:
         for tp in (1, 2, 4, 8)
         if chips % tp == 0 and tp <= systems[0].domain and divides(tp, bounds)
     )
-    experts = tuple(Layout(dp=chips, ep=chips) for chips in groups[1] if chips <= max(bounds.experts, 1))
+    experts = tuple(
+        Layout(tp=tp, dp=chips // tp, ep=chips // tp)
+        for chips in groups[1]
+        for tp in (1, 2, 4, 8)
+        if chips % tp == 0 and tp <= systems[1].domain and chips // tp <= max(bounds.experts, 1)
+    )
     return parts(
         model,
         systems,
         (attention, experts),
         (question.weights or "native", kv),
         engine(question.engine),
-        Workload(float(question.isl), float(question.osl)),
+        Workload(float(question.isl), float(question.osl), drafts=float(drafting.drafts), yields=yields),
         skew(),
         batch=np.exp(np.linspace(0.0, np.log(MOST), 2 * BATCHES)),
         limit=float(limits[0] if systems[0].id == systems[1].id else sum(limits)),
@@ -176,6 +220,7 @@ def _deployment(
     choice: Pick,
     systems: tuple[System, System, System],
     question: Question,
+    drafts: str,
 ) -> Deployment:
     at = int(ways.place[choice.index])
     system, other, first = systems
@@ -193,6 +238,7 @@ def _deployment(
         prefill_system=first.id if first.id != system.id else "",
         experts=Pool(found.experts.table.layouts[int(places[1][at])], choice.replicas),
         experts_system=other.id if other.id != system.id else "",
+        speculation=drafts,
     )
 
 
@@ -204,6 +250,7 @@ def _row(
     systems: tuple[System, System, System],
     question: Question,
     figures: dict[str, Estimate],
+    drafts: str,
 ) -> Row:
     at = int(ways.place[choice.index])
     place = tuple(int(item[at]) for item in places)
@@ -213,7 +260,7 @@ def _row(
         "attention chips": float(turns * found.attending[place[0], 0, 0, place[3]]),
         "expert chips": float(turns * found.computing[0, place[1], 0, place[3]]),
         "exchange": float(turns * found.crossing[place[0], place[1], 0, place[3]]),
-        "a micro-batch's own way": float(found.tpot[place]),
+        "a micro-batch's own way": float(found.tpot[place]) * found.yields,
     }
     busiest = max(parted, key=lambda name: parted[name])
     notes = tuple(dict.fromkeys(warning for item in systems for warning in item.warnings))
@@ -224,7 +271,7 @@ def _row(
     watts = systems[0].power_watts if same else None
     chips = int(ways.chips[choice.index]) * choice.replicas
     return Row(
-        deployment=_deployment(found, places, ways, choice, systems, question),
+        deployment=_deployment(found, places, ways, choice, systems, question, drafts),
         concurrency=float(ways.users[choice.index]),
         chips=chips,
         figures=figures,

@@ -32,6 +32,16 @@ from assay.study.question import Question
 
 Progress = Callable[[str, float], None]
 
+#: What each objective ranks by, and the sign with which less is better.
+MEASURES = {
+    "cost": ("usd_per_million_output_tokens", 1.0),
+    "throughput": ("output_tokens_per_s_per_chip", -1.0),
+    "latency": ("tpot_s", 1.0),
+    "energy": ("joules_per_output_token", 1.0),
+}
+#: Platforms named where the first place is open.
+NAMED = 3
+
 
 def answer(question: Question, *, facts: Sequence[Path] = (), progress: Progress | None = None) -> Answer:
     """Answer a question on every platform it names.
@@ -80,6 +90,8 @@ def detailed(rows: list[Row], behind: Mapping[int, Choice], question: Question, 
     if not rows:
         return ()
     best = replace(rows[0], evidence=near(rows[0], name, question))
+    if open_places := unsettled(rows, question):
+        best = replace(best, notes=(open_places, *best.notes))
     if id(rows[0]) in behind:
         choice = behind[id(rows[0])]
         best = told(best, choice.points, choice.index, question)
@@ -135,12 +147,7 @@ def order(row: Row, question: Question) -> tuple[float, ...]:
     def figure(name: str, sign: float = 1.0) -> float:
         return sign * float(row.figures[name].value) if name in row.figures else float("inf")
 
-    keys = {
-        "cost": figure("usd_per_million_output_tokens"),
-        "throughput": figure("output_tokens_per_s_per_chip", -1.0),
-        "latency": figure("tpot_s"),
-        "energy": figure("joules_per_output_token"),
-    }
+    keys = {objective: figure(*measure) for objective, measure in MEASURES.items()}
     if question.rate is None and (question.power is not None or question.budget is not None):
         # under a cap what counts is all that it buys
         total = figure("output_tokens_per_s_per_chip", -1.0) * row.chips
@@ -156,6 +163,33 @@ def unknown(row: Row, question: Question) -> Row:
     name = row.deployment.system_name
     text = f"the power of {name} is not published: ranked by cost, after platforms whose energy is known"
     return replace(row, notes=(text, *row.notes))
+
+
+def unsettled(rows: Sequence[Row], question: Question) -> str:
+    """Return which platforms could be as good as the first by their 80 % ranges, as a sentence; "" for none.
+
+    A platform is named where the good end of its range reaches the value of the first row.
+    """
+    figure, sign = MEASURES[question.objective]
+    best = rows[0]
+    if figure not in best.figures or question.rate is not None or question.power or question.budget:
+        return ""
+    reached = float(best.figures[figure].value) * sign
+    others: dict[str, None] = {}
+    for row in rows[1:]:
+        if (
+            row.meets == best.meets
+            and figure in row.figures
+            and row.deployment.system != best.deployment.system
+        ):
+            range_of = row.figures[figure]
+            if float(range_of.low if sign > 0 else range_of.high) * sign <= reached:
+                others[row.deployment.system] = None
+    if not others:
+        return ""
+    named, more = list(others)[:NAMED], len(others) - NAMED
+    listed = ", ".join(named) + (f" and {more} more" if more > 0 else "")
+    return f"the first place is not settled: the ranges of {listed} reach what is expected of it"
 
 
 def summary(prepared: Model, entry: ModelEntry | None) -> dict[str, Any]:

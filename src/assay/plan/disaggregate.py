@@ -24,7 +24,7 @@ from assay.engine.points import decode_only
 from assay.engine.split import Crossing, Prompting, crossing, matched, prompting
 from assay.engine.steady import SATURATED, Steady
 from assay.plan.pareto import front, thinned
-from assay.plan.sweep import BATCHES, MOST_SEQUENCES, Sweep
+from assay.plan.sweep import BATCHES, LATE, MOST_SEQUENCES, Sweep
 
 Floats = NDArray[np.float64]
 
@@ -319,13 +319,14 @@ def shortlist(
 ) -> tuple[NDArray[np.intp], ...]:
     """Return the places (P, D, R, N) of pairs worth a closer look, at most `most`.
 
-    The fronts of output tokens/s/user against output tokens/s/chip, of all pairs and of those near or
-    within the limit on first tokens, thinned around the limit on TPOT.
+    The fronts of output tokens/s/user against output tokens/s/chip, of all pairs and of those within
+    several parts of the limit on first tokens, thinned around the limit on TPOT.
     """
     per_chip = np.where(found.valid, found.rate * osl / found.chips, -1.0)
     keep = [_fastest(found, per_chip)]
     if ttft is not None:
-        keep.append(_fastest(found, np.where(found.ttft <= ttft * 1.2, per_chip, -1.0)))
+        late = [found.ttft <= ttft * part for part in LATE]
+        keep.extend(_fastest(found, np.where(item, per_chip, -1.0)) for item in late)
     flat = np.unique(np.concatenate(keep))
     flat = flat[thinned(found.tpot.ravel()[flat], tpot, most)]
     return tuple(np.unravel_index(flat, found.tpot.shape))

@@ -13,28 +13,26 @@ from assay.catalogue.quality import quality_note
 from assay.catalogue.query import Catalogue
 from assay.catalogue.schema import Price, System
 from assay.engine.models import is_file
-from assay.engine.overheads import engine
 from assay.engine.replica import Model
 from assay.engine.speculation import Speculation
 from assay.errors import DoesNotFit
 from assay.estimate import BASES
-from assay.llm.formats import native_formats, native_label
-from assay.llm.layout import Layout
-from assay.plan.caches import Hits, delayed, hits, prefilling, settled, stated
+from assay.llm.formats import native_label
+from assay.plan.caches import stated
+from assay.plan.candidates import Candidates, offered
 from assay.plan.choice import Choice, choose
 from assay.plan.crossover import remarks
-from assay.plan.disaggregate import pairs, shortlist, sides
 from assay.plan.engines import engines
 from assay.plan.experts import redundancy_note, redundant_of
+from assay.plan.finer import seconds
 from assay.plan.inputs import cache_of
 from assay.plan.moves import limited_by
 from assay.plan.pareto import front
-from assay.plan.place import Place, Way, place_of
-from assay.plan.points import Points, gather, gather_pairs
+from assay.plan.place import place_of
+from assay.plan.points import ENERGY, Points, gather
 from assay.plan.predict import skew
-from assay.plan.space import formats
-from assay.plan.speculate import label, options
-from assay.plan.sweep import Lengths, Sweep, candidates, refuse, surpassed, sweep
+from assay.plan.speculate import label
+from assay.plan.sweep import Lengths, Sweep, sweep
 from assay.study.answer import FIGURES, Row
 from assay.study.conditions import Pool
 from assay.study.deployment import Deployment
@@ -42,9 +40,7 @@ from assay.study.question import Question
 
 Floats = NDArray[np.float64]
 
-#: Candidates kept a pair of formats before the measured corrections are applied.
-MOST_CANDIDATES = 64
-MOST_PAIRS = 64
+#: Points of a front that are shown.
 MOST_FRONT = 24
 
 
@@ -61,21 +57,25 @@ class Platform:
 
 
 def ask(question: Question, model: Model, system: System, facts: Catalogue) -> Platform:
-    """Answer a question for one platform with GPUs, TPUs or the like.
+    """Answer a question for one platform with GPUs, TPUs or the like, with the best of its engines.
 
     Raises:
         DoesNotFit: no legal layout holds the model.
         NoEvidence: a fact of the chip that is needed is not published.
     """
     place, notes = place_of(question, model, system, facts)
-    tried: list[_Candidates] = []
+    tried: list[Candidates] = []
     refused: DoesNotFit | None = None
     for name in engines(question.engine, model.name, system, facts):
         try:
-            tried.append(_candidates(replace(place, question=replace(question, engine=name))))
+            tried.append(offered(replace(place, question=replace(question, engine=name))))
         except DoesNotFit as error:
             refused = refused or error
-    groups = [points for found in tried for points in (*found.together, *found.apart)]
+    together = [points for found in tried for points in found.together]
+    together += seconds([look for found in tried for look in found.near], question)
+    again = [look for found in tried for look in found.apart]
+    apart = [look.first for look in again] + seconds(again, question)
+    groups = together + apart
     if not groups:
         raise refused or DoesNotFit(_nothing(question, model, system))
     chosen = choose(groups, question)
@@ -83,151 +83,22 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
         chosen = [settle(choice, question, place.price) for choice in chosen]
     rows = [build(choice, question, notes) for choice in chosen]
     if rows:
-        best = chosen[0].points.found.copy.engine
-        own = next(found for found in tried if found.engine == best.named)
-        said = remarks(question, chosen[0], own.together, own.apart, own.swept)
+        best = chosen[0].points.found.copy.engine.named
+        swept = [sweep for found in tried if found.engine == best for sweep in found.swept]
+        said = remarks(question, chosen[0], _of(best, together), _of(best, apart), swept)
         rows[0] = replace(rows[0], notes=said + rows[0].notes)
     return Platform(tuple(rows), pareto(groups), tuple(chosen))
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """What one engine offers on a platform: aggregated and disaggregated points, and aggregated sweeps."""
-
-    engine: str
-    together: list[Points]
-    apart: list[Points]
-    swept: list[Sweep]
-
-
-def _candidates(place: Place) -> _Candidates:
-    """Return the candidates of a place with the engine of its question.
-
-    Raises:
-        DoesNotFit: no legal layout holds the model.
-    """
-    question, model, system = place.question, place.model, place.system
-    made = _Candidates(question.engine, [], [], [])
-    refused: DoesNotFit | None = None
-    tried = formats(system.chip, question.weights, native_formats(model.architecture)["experts"])
-    ways = place.ways(options(question.speculation, model, question.acceptance))
-    sweeps = {weights: [_sweep(place, system, weights, way) for way in ways] for weights in tried}
-    for weights, found_all in sweeps.items():
-        rivals = [item for other, items in sweeps.items() if other != weights for item in items]
-        for way, found in zip(ways, found_all, strict=True):
-            if not np.any(found.fits):
-                refused = refused or refuse(found)
-            elif question.top == 1 and surpassed(found, rivals):
-                continue
-            elif question.serving != "disaggregated":
-                points, used = _together(place, weights, way, found)
-                made.together.append(points)
-                made.swept.append(used)
-            if question.serving != "aggregated" and question.osl > 1:
-                plain = next(item for item in found_all if item.copy.copies == way[1])
-                made.apart.extend(_disaggregated(place, weights, plain, found))
-    if refused is not None and not made.together and not made.apart:
-        raise refused
-    return made
+def _of(engine: str, groups: list[Points]) -> list[Points]:
+    """Return the candidates of one engine."""
+    return [points for points in groups if points.found.copy.engine.named == engine]
 
 
 def _nothing(question: Question, model: Model, system: System) -> str:
     if question.serving == "disaggregated":
         return f"No disaggregated deployment of {model.name} on {system.name}: two pools need more chips."
     return f"No legal layout of {model.name} on {system.name}."
-
-
-def _sweep(
-    place: Place,
-    system: System,
-    weights: str,
-    way: Way,
-    lengths: Lengths | None = None,
-    chosen: tuple[Layout, ...] = (),
-    batch: Floats | None = None,
-) -> Sweep:
-    return sweep(
-        place.model,
-        system,
-        chosen or place.chosen(system, way[1]),
-        weights,
-        place.kv,
-        engine(place.question.engine),
-        lengths or place.lengths,
-        skew(),
-        concurrency=place.question.concurrency,
-        drafting=way[0],
-        batch=batch,
-        copies=way[1],
-    )
-
-
-def _together(place: Place, weights: str, way: Way, found: Sweep) -> tuple[Points, Sweep]:
-    """Return the aggregated candidates of a sweep and the sweep that is compared with others.
-
-    With a prefix cache they are looked for twice, without any hit and with those of a replica that runs one
-    request; then each point gets the hits that its own room allows.
-    """
-    question, asked = place.question, place.question.caches
-
-    def pick(swept: Sweep) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        return candidates(swept, question.ttft, question.tpot, MOST_CANDIDATES)
-
-    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
-        lengths = Lengths(question.isl, question.osl, cached, fetch)
-        return _sweep(place, place.system, weights, way, lengths, chosen, batch)
-
-    if asked is None:
-        return gather(found, *pick(found), place.price, question.engine), found
-    chosen: tuple[Layout, ...] = ()
-    batch: Floats | None = None
-    most = hits(asked, found)
-    fuller = run(most.cached, most.fetch)
-    both = [(swept, *pick(swept)) for swept in (found, fuller)]
-    batch = np.concatenate([swept.state.batch[row, column] for swept, row, column in both])[:, None]
-    chosen = tuple(found.copy.table.layouts[int(k)] for _, row, _ in both for k in row)
-    each = np.concatenate([swept.state.throughput[row, column] for swept, row, column in both])
-    exact, known = settled(asked, run, np.maximum(np.ceil((question.rate or 0.0) / each), 1.0))
-    rows, first = np.arange(len(chosen)), np.zeros(len(chosen), dtype=np.intp)
-    return gather(exact, rows, first, place.price, question.engine, hits=known), fuller
-
-
-def _disaggregated(place: Place, weights: str, plain: Sweep, found: Sweep) -> list[Points]:
-    """Return the disaggregated candidates in one pair of formats: none, or one group.
-
-    Args:
-        place: where the question is answered.
-        weights: weight format.
-        plain: sweep without drafts, whose compiled step times prompts; `found`: the one that decodes.
-    """
-    question, settings = place.question, engine(place.question.engine)
-    first, alone = plain, (None, found.copy.copies)
-    if not place.chosen(place.first, found.copy.copies):
-        return []
-    if place.first.id != place.system.id:
-        first = _sweep(place, place.first, weights, alone)
-    if plain.step.workload.drafts:
-        first = _sweep(place, place.first, weights, alone)
-
-    def run(cached: Floats | float, fetch: Floats | float) -> Sweep:
-        return _sweep(place, place.first, weights, alone, Lengths(question.isl, question.osl, cached, fetch))
-
-    known: Hits | None = None
-    if question.caches is not None:
-        first, known = prefilling(question, run)
-    both = sides(first, found, settings, place.limit)
-    if both is None:
-        return []
-    matches = pairs(both, place.limit, rate=question.rate, concurrency=question.concurrency)
-    if known is not None:
-        known = known.take(both.rows[0])
-        matches = delayed(matches, known.fetch)
-    places = shortlist(matches, question.osl, question.ttft, question.tpot, MOST_PAIRS)
-    if not len(places[0]):
-        return []
-    known = known.take(places[0]) if known is not None else None
-    prices, offered = (place.first_price, place.price), question.rate is not None
-    return [gather_pairs(both, matches, places, prices, question.engine, offered=offered, hits=known)]
 
 
 def settle(choice: Choice, question: Question, price: Price | None) -> Choice:
@@ -274,7 +145,8 @@ def build(choice: Choice, question: Question, notes: tuple[str, ...]) -> Row:
     figures = {name: points.one(name, index) for name in FIGURES if name in points.figures}
     layout = points.layouts[index]
     batch = float(points.outcome.state.batch[index, 0])
-    basis = max((item.basis for item in figures.values()), key=BASES.index)
+    ranked = [item for name, item in figures.items() if name != ENERGY or question.objective == "energy"]
+    basis = max((item.basis for item in ranked), key=BASES.index)
     power = points.system.power_watts
     extra: tuple[str, ...] = () if choice.meets else (f"misses the limits by a factor of {choice.miss:.3g}",)
     quality = None if is_file(question.model) else quality_note(copy.model.name, copy.weights)

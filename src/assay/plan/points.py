@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 #: Date of the software a plan assumes, years; the newest the calibration has seen is what it means.
 SOFTWARE_DATE = 2026.9
 SECONDS_PER_HOUR = 3600.0
+#: The figure whose evidence is of its own kind: measured power is rarer than measured speed.
+ENERGY = "joules_per_output_token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Points:
         concurrency: requests in flight.
         figures: name in `assay.study.answer.FIGURES` -> Estimate over the points; absent if unknowable.
         chips: chips of the replica, or of both pools.
+        basis: rung of evidence of each point's latencies and rate: what of its kind has been measured.
         side: the prefill pools of disaggregated candidates, whose layouts are then those that decode.
         hits: what a prefix cache finds at each point; None where the question states the cached share.
     """
@@ -55,6 +58,7 @@ class Points:
     concurrency: Floats
     figures: dict[str, Estimate]
     chips: Floats
+    basis: tuple[str, ...]
     side: Pools | None = None
     hits: Hits | None = None
 
@@ -82,7 +86,10 @@ class Points:
             float(number[index]) if isinstance(number, np.ndarray) and number.ndim else float(number)
             for number in (found.value, found.low, found.high, found.floor)
         )
-        return Estimate(value, low, high, floor, found.basis)
+        rung = self.basis[index]
+        if name == ENERGY:
+            rung = max(rung, found.basis, key=BASES.index)
+        return Estimate(value, low, high, floor, rung)
 
 
 def gather(
@@ -161,7 +168,7 @@ def _points(
     better = replace(better, throughput=per_chip)
     watts = _power(made, found.copy.system) if side is None else power(made, side)
     table = _figures(found, better, blended(price, side), watts)
-    return Points(found, made, chosen, concurrency, table, chips, side, hits)
+    return Points(found, made, chosen, concurrency, table, chips, better.basis, side, hits)
 
 
 def carried(better: Predictions, users: Floats, found: Sweep) -> Estimate:
@@ -269,7 +276,7 @@ def _figures(
     if price is not None:
         made["usd_per_million_output_tokens"] = charge(rate, *price)
     if watts is not None:
-        made["joules_per_output_token"] = energy(rate, watts)
+        made[ENERGY] = energy(rate, watts)
     return made
 
 

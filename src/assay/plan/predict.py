@@ -181,7 +181,7 @@ def _aggregated(prepared: Model, system: System, setting: Setting, points: Condi
     drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance, setting.model)
     # an unpublished layout fills the chips with as many replicas as they hold
     counts = np.array([replicas or setting.chips / item.chips for item in choices], dtype=np.float64)
-    load = Load.of(setting.load, setting.phase, points, 1)
+    load = Load.of(setting.load, setting.phase, points, 1, setting.beams)
     load = replace(
         load,
         users=load.users / counts[:, None],
@@ -239,7 +239,7 @@ def _split(prepared: Model, system: System, setting: Setting, points: Conditions
     settings = engine(setting.engine if setting.engine in KNOWN else "")
     weights, kv = formats(system, setting)
     drafting = speculation(setting.speculation, setting.draft_tokens, points.acceptance, setting.model)
-    load = Load.of(setting.load, setting.phase, points, 1)
+    load = Load.of(setting.load, setting.phase, points, 1, setting.beams)
     side = {}
     tables = []
     for name, pool in (("prefill", setting.prefill), ("decode", setting.pool)):

@@ -28,7 +28,8 @@ Floats = NDArray[np.float64]
 BATCHES = 24
 #: More sequences of one attention-DP group than this gain nothing on any chip of the catalogue.
 MOST_SEQUENCES = 4096
-
+#: Parts of the limit on TTFT that have fronts of their own: corrections by measurements move that time.
+LATE = (1.5, 0.7, 0.35, 0.15)
 
 #: A sweep beaten everywhere by this factor is not looked at closer.
 MARGIN = 1.15
@@ -111,6 +112,7 @@ class Lengths:
             none,
             none,
             none,
+            none,
         )
 
 
@@ -181,7 +183,10 @@ def closer(found: Sweep, row: NDArray[np.intp], column: NDArray[np.intp]) -> Out
     local = np.ceil(state.batch / groups / degrees.pp[:, None] - 1e-9)
     decode = Batch(local, np.maximum(state.batch / degrees.pp[:, None], 1.0))
     capacity = found.capacity[row]
-    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), breakdown(step, alone(step)))
+    rows, each = np.unique(row, return_inverse=True)
+    once = found.step.take(rows)
+    prompt = breakdown(once, alone(once)).take(each)
+    return Outcome(state, state.ttft, step, capacity, breakdown(step, decode), prompt)
 
 
 def candidates(
@@ -189,14 +194,15 @@ def candidates(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return layout and batch positions of the points worth keeping, (M,) each.
 
-    The Pareto front of output tokens/s/user against output tokens/s/chip, of all points and of those near
-    or within the TTFT limit, thinned to `most` around the limit on TPOT (`assay.plan.pareto.thinned`).
+    The Pareto front of output tokens/s/user against output tokens/s/chip, of all points and of those within
+    several parts of the TTFT limit, since measurements correct that time as well; thinned to `most` around
+    the limit on TPOT (`assay.plan.pareto.thinned`).
     """
     per_user, per_chip = found.per_user.ravel(), found.per_chip.ravel()
     keep = [front(per_user, per_chip)]
     if ttft is not None:
-        near = found.state.ttft.ravel() <= ttft * 1.5
-        keep.append(front(np.where(near, per_user, np.nan), per_chip))
+        late = [found.state.ttft.ravel() <= ttft * part for part in LATE]
+        keep.extend(front(np.where(item, per_user, np.nan), per_chip) for item in late)
     if tpot is not None:
         slow = found.state.tpot.ravel() <= tpot * 1.5
         keep.append(front(np.where(slow, -found.state.ttft.ravel(), np.nan), per_chip))

@@ -56,4 +56,7 @@ def _table(item: Confirmation) -> RenderableType:
             Text(f"{low} to {high}", style="dim"),
             *(show(figure[key], "s") for key in _RUN),
         )
+    if "hit_rate" in item.figures:
+        shares = [f"{item.figures['hit_rate'][key]:.1%}" for key in ("predicted", "mean")]
+        table.add_row("  input tokens hit", shares[0], "", shares[1], "", "")
     return table

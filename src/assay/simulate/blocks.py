@@ -7,13 +7,14 @@ they come here, so their low bits can serve as hashes.
 
 from __future__ import annotations
 
-from assay.simulate.state import EntryRow, Ints, TierRow, UnitRow
+from assay.simulate.rows import EntryRow, TierRow, UnitRow
+from assay.simulate.state import Smalls
 
 #: What owns blocks.
 Chain = UnitRow | TierRow
 
 
-def find(bucket: Ints, entries: list[EntryRow], owner: Chain, buckets: int, key: int) -> int:
+def find(bucket: Smalls, entries: list[EntryRow], owner: Chain, buckets: int, key: int) -> int:
     """Return the place of a block in a cache, -1 = not there."""
     mask = buckets - 1
     at = key & mask
@@ -50,12 +51,13 @@ def chain(entries: list[EntryRow], owner: Chain, at: int) -> None:
     owner.newest = at
 
 
-def insert(bucket: Ints, entries: list[EntryRow], owner: Chain, buckets: int, key: int) -> int:
+def insert(bucket: Smalls, entries: list[EntryRow], owner: Chain, buckets: int, key: int) -> int:
     """Add a block with one user and return its entry; -1 if every entry is taken."""
     if owner.frees == 0:
         return -1
     owner.frees -= 1
-    at = entries[owner.first + owner.frees].free
+    at = owner.first + owner.frees
+    at += entries[at].free
     mask = buckets - 1
     home = key & mask
     while bucket[owner.table + home] > 0:
@@ -66,7 +68,7 @@ def insert(bucket: Ints, entries: list[EntryRow], owner: Chain, buckets: int, ke
     return at
 
 
-def erase(bucket: Ints, entries: list[EntryRow], owner: Chain, buckets: int, entry: int) -> None:
+def erase(bucket: Smalls, entries: list[EntryRow], owner: Chain, buckets: int, entry: int) -> None:
     """Take an entry out of the hash table; followers that it displaced move up."""
     mask = buckets - 1
     at = entries[entry].key & mask
@@ -83,5 +85,6 @@ def erase(bucket: Ints, entries: list[EntryRow], owner: Chain, buckets: int, ent
             bucket[owner.table + hole] = other + 1
             hole = at
     bucket[owner.table + hole] = 0
-    entries[owner.first + owner.frees].free = entry
+    top = owner.first + owner.frees
+    entries[top].free = entry - top
     owner.frees += 1

@@ -1,21 +1,21 @@
-"""The kernel's state before the first event, built from a cluster."""
+"""The kernel's state before the first event, built from a fleet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import DoesNotFit
-from assay.simulate import forms
+from assay.simulate import forms, rows
 from assay.simulate import state as s
-from assay.simulate.cluster import OVER_LIMIT, ROLES, ROUTERS, Cluster, Pool, Scaling
+from assay.simulate.cluster import OVER_LIMIT, ROLES, ROUTERS, Fleet, Member, Pool, Scaling
 from assay.simulate.faults import Event
 from assay.simulate.policies import table
 from assay.simulate.timetable import Timetable, timetable
-from assay.workload.arrivals import Requests
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,57 +24,77 @@ Ints = NDArray[np.int64]
 SAMPLES = 1024
 #: Events after which the kernel returns to show progress.
 PAUSE = 200_000
-#: Requests in flight that there is room for at first.
-SLOTS = 1024
+#: Requests in flight that there is room for at first, and rows of the log beyond one for each.
+SLOTS, SPARE_ROWS = 1024, 8192
 _SPARE = 1.02
 
 
-def build(
-    cluster: Cluster,
-    first: Requests,
-    longest: int,
-    users: int = 0,
-    events: Sequence[Event] = (),
-    distinct: int = 0,
-) -> s.State:
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is known of a model's traffic before it comes.
+
+    Attributes:
+        longest: most tokens of a request.
+        block_tokens: tokens of its prefix blocks, 0 = none.
+        span: s from the first arrival to the last.
+        distinct: different prefix blocks, 0 = unknown; no cache is given more places.
+    """
+
+    longest: int
+    block_tokens: int = 0
+    span: float = 0.0
+    distinct: int = 0
+
+
+def build(fleet: Fleet, ahead: Sequence[Ahead], users: int = 0, events: Sequence[Event] = ()) -> s.State:
     """Return the state in arrays, still without traffic.
 
     Args:
-        cluster: what serves.
-        first: the first requests, for their block size and span.
-        longest: most tokens of a request.
+        fleet: what serves.
+        ahead: what is known of each model's traffic.
         users: users of a closed loop, 0 = arrivals as given.
         events: scripted failures, sorted by time.
-        distinct: different prefix blocks of all the traffic, 0 = unknown; tiers are given no more places.
 
     Raises:
         DoesNotFit: a pool whose memory holds no request at all.
     """
-    tables = [_timetable(pool, longest) for pool in cluster.pools]
-    block_tokens = first.block_tokens if first.blocks is not None and cluster.prefix_cache else 0
-    pools, flat = _pools(cluster, tables, block_tokens)
-    setup = _setup(cluster, block_tokens, users, longest, int(pools["sequences"].max()))
+    traffic = [one for member, one in zip(fleet.members, ahead, strict=True) for _ in member.cluster.pools]
+    tables = [_timetable(pool, one.longest) for pool, one in zip(fleet.pools, traffic, strict=True)]
+    pools, flat = _pools(fleet, tables, traffic)
+    models = _models(fleet, ahead)
     slots = SLOTS
     while slots < 2 * users:
         slots *= 2
-    on = cluster.scaling.least if cluster.scaling else cluster.pools[0].units
-    pools["ready"] = pools["units"]
-    pools["ready"][0] = on
-    entries, units, buckets = _units(cluster, pools, on)
-    tiers = _tiers(cluster, tables, units, block_tokens, distinct)
+    units, entries, buckets = _units(pools)
+    tiers = _tiers(fleet.pools, tables, pools, units, traffic)
     entries, buckets = _behind(tiers, entries, buckets)
-    leaves = 1 << (cluster.units - 1).bit_length()
-    until = np.full(leaves, np.inf)
-    balance, weight = _trees(cluster, pools, on)
-    heap = np.zeros(cluster.units * int(setup["heap_size"][0]), dtype=np.int64)
-    queues = np.full(cluster.units * s.CLASSES, -1)
-    known = 1 << (2 * len(entries)).bit_length() if block_tokens and cluster.router == "prefix" else 1
+    until = np.full(1 << (len(units) - 1).bit_length(), np.inf)
+    balance, weight = _trees(pools, units)
+    places = int((pools["sequences"] * pools["units"]).sum())
+    queues = np.full(len(units) * s.CLASSES, -1)
+    tracked = (
+        any(member.cluster.router == "prefix" for member in fleet.members) and pools["block_tokens"].any()
+    )
+    distinct = sum(one.distinct for one in ahead)
+    known = 1 << (2 * min(entries, distinct or entries)).bit_length() if tracked else 1
+    gap = max(max(one.span for one in ahead) / SAMPLES, 1e-3)
     fields: dict[str, Any] = {
-        "setup": setup,
-        "totals": _totals(slots, int(pools["ready"].sum()), first, setup),
+        "setup": forms.rows(
+            rows.Setup, 1, closed=users, pause=PAUSE, think=fleet.pools[0].copy.engine.request
+        ),
+        "totals": forms.rows(
+            rows.Totals,
+            1,
+            free=slots,
+            pending=-1,
+            ready=int(pools["ready"].sum()),
+            sample_width=gap,
+            tick_at=models["tick_at"].min(),
+        ),
+        "models": models,
         "pools": pools,
         "units": units,
-        "entries": entries,
+        "entries": forms.rows(rows.EntryRow, entries),
         "tiers": tiers,
         "faults": _faults(events),
         "table": flat,
@@ -83,41 +103,31 @@ def build(
         "clock": tournament(until),
         "weight": weight,
         "balance": balance,
-        "ends": heap,
-        "heap": heap.copy(),
-        "head": queues,
-        "tail": queues.copy(),
-        "bucket": np.zeros(buckets, dtype=np.int64),
+        "ends": np.zeros(places, dtype=forms.kind("ends")),
+        "heap": np.zeros(places, dtype=forms.kind("heap")),
+        "head": queues.astype(forms.kind("head")),
+        "tail": queues.astype(forms.kind("tail")),
+        "bucket": np.zeros(buckets, dtype=forms.kind("bucket")),
         "seen": np.full(known, -1),
-        "owner": np.zeros(known, dtype=np.int64),
+        "owner": np.zeros(known, dtype=forms.kind("owner")),
+        "gaps": np.zeros(s.GAPS * len(models), dtype=np.int64),
+        "wanted": np.zeros(int(models["decisions"].sum()), dtype=np.int64),
     }
-    return s.State(**fields, **_empty(slots, cluster.scaling))
+    return s.State(**fields, **_empty(slots))
 
 
-def _empty(slots: int, scaling: Scaling | None) -> dict[str, Any]:
-    """Return room for so many requests in flight and the decisions of a window, and what is still empty."""
-    decisions = 1 if scaling is None else int(scaling.window / scaling.every) + 1
+def _empty(slots: int) -> dict[str, Any]:
+    """Return room for so many requests in flight, and what is still empty."""
     return {
-        "wanted": np.zeros(decisions, dtype=np.int64),
-        "flight": forms.rows(s.FlightRow, slots),
-        "coming": forms.rows(s.ComingRow, 0),
-        "log": forms.rows(s.LogRow, 4 * slots),
-        "timeline": forms.rows(s.SampleRow, SAMPLES),
-        "slots": np.arange(slots, dtype=np.int64)[::-1].copy(),
+        "flight": forms.rows(rows.FlightRow, slots),
+        "coming": forms.rows(rows.ComingRow, 0),
+        "log": forms.rows(rows.LogRow, slots + SPARE_ROWS),
+        "timeline": forms.rows(rows.SampleRow, SAMPLES),
+        "slots": np.arange(slots, dtype=forms.kind("slots"))[::-1].copy(),
         "later_at": np.zeros(slots),
-        "later_slot": np.zeros(slots, dtype=np.int64),
+        "later_slot": np.zeros(slots, dtype=forms.kind("later_slot")),
         "ids": np.zeros(0, dtype=np.int64),
-        "gaps": np.zeros(s.GAPS, dtype=np.int64),
     }
-
-
-def _totals(slots: int, ready: int, first: Requests, setup: NDArray[Any]) -> NDArray[Any]:
-    gap, tick = _first_gap(first), setup["tick"]
-    return forms.rows(s.Totals, 1, free=slots, pending=-1, ready=ready, sample_width=gap, tick_at=tick)
-
-
-def _first_gap(first: Requests) -> float:
-    return max(first.span / SAMPLES, 1e-3) if len(first) else 1.0
 
 
 def _timetable(pool: Pool, longest: int) -> Timetable:
@@ -133,80 +143,117 @@ def _timetable(pool: Pool, longest: int) -> Timetable:
     )
 
 
-def _setup(cluster: Cluster, block_tokens: int, users: int, longest: int, sequences: int) -> NDArray[Any]:
+def _models(fleet: Fleet, ahead: Sequence[Ahead]) -> NDArray[Any]:
     router = table()["router"]
-    scaling = cluster.scaling or Scaling(np.inf, 1.0, 0, 0, 0.0)
-    return forms.rows(
-        s.Setup,
-        1,
-        router=ROUTERS.index(cluster.router),
-        heap_size=sequences,
-        block_tokens=block_tokens,
-        tries=cluster.tries,
-        most_waiting=cluster.most_waiting,
-        over=OVER_LIMIT.index(cluster.over_limit),
-        closed=users,
-        longest=longest,
-        least=scaling.least,
-        greatest=scaling.greatest,
-        pause=PAUSE,
-        slack=router["slack"]["value"],
-        ratio=router["ratio"]["value"],
-        match=router["match"]["value"],
-        retry_after=cluster.retry_after,
-        tick=scaling.every,
-        target=scaling.target,
-        cold_start=scaling.cold_start,
-        limit=max(cluster.ttft_limit - cluster.pools[0].copy.engine.request, 0.0),
-        defer=cluster.ttft_limit * router["defer"]["value"],
-        think=cluster.pools[0].copy.engine.request,
-    )
+    made = forms.rows(rows.ModelRow, len(fleet.members))
+    first = decided = 0
+    for row, member, one in zip(made, fleet.members, ahead, strict=True):
+        cluster = member.cluster
+        scaling = cluster.scaling or Scaling(np.inf, 1.0, 0, 0, 0.0)
+        decisions = 1 if cluster.scaling is None else int(scaling.window / scaling.every) + 1
+        request = cluster.pools[0].copy.engine.request
+        given = {
+            "first": first,
+            "pools": len(cluster.pools),
+            "longest": one.longest,
+            "router": ROUTERS.index(cluster.router),
+            "tries": cluster.tries,
+            "most_waiting": cluster.most_waiting,
+            "over": OVER_LIMIT.index(cluster.over_limit),
+            "least": scaling.least,
+            "greatest": scaling.greatest,
+            "decided": decided,
+            "decisions": decisions,
+            "slack": router["slack"]["value"],
+            "ratio": router["ratio"]["value"],
+            "match": router["match"]["value"],
+            "retry_after": cluster.retry_after,
+            "tick": scaling.every,
+            "tick_at": scaling.every,
+            "target": scaling.target,
+            "cold_start": scaling.cold_start,
+            "limit": max(cluster.ttft_limit - request, 0.0),
+            "defer": cluster.ttft_limit * router["defer"]["value"],
+        }
+        for name, value in given.items():
+            row[name] = value
+        first, decided = first + len(cluster.pools), decided + decisions
+    return made
 
 
-def _pools(cluster: Cluster, tables: Sequence[Timetable], block_tokens: int) -> tuple[NDArray[Any], Floats]:
+def _pools(
+    fleet: Fleet, tables: Sequence[Timetable], traffic: Sequence[Ahead]
+) -> tuple[NDArray[Any], Floats]:
     """Return the parameters of the pools, and all their tables one after another."""
-    made = forms.rows(s.PoolRow, len(tables))
+    made = forms.rows(rows.PoolRow, len(tables))
     flat: list[Floats] = []
-    first = tree = 0
-    for row, pool, item in zip(made, cluster.pools, tables, strict=True):
-        policy, engine, slower = pool.policy, pool.copy.engine, pool.stages * pool.pace
-        ranks = int(pool.copy.table.degrees.dp[0])
-        room = float(pool.capacity or np.floor(item.room))
-        blocks = int(room // block_tokens) + 1 if block_tokens else 1
-        leaves = 1 << (pool.units - 1).bit_length()
-        for name, array in (("base", item.base), ("joint", item.joint), ("prompt", item.prompt)):
-            row[name] = sum(part.size for part in flat)
-            flat.append(array * pool.pace)
-        row["experts"] = sum(part.size for part in flat) if item.experts.size else -1
-        flat.append(item.experts * pool.pace)
-        row["role"], row["first"], row["units"] = ROLES.index(pool.role), first, pool.units
-        row["mixes"], row["budget"], row["ranks"] = policy.mixes, policy.budget, ranks
-        row["sequences"], row["width"] = policy.sequences * ranks, 1 + pool.drafts
-        row["contexts"], row["prompts"] = item.contexts, item.prompts
-        row["tree"], row["leaves"] = tree, leaves
-        row["blocks"], row["buckets"] = blocks, 1 << (2 * blocks).bit_length()
-        row["tiers"], row["swaps"] = len(pool.tiers), pool.swap
-        # whole 64ths of a token keep sums exact
-        row["yields"] = max(round(pool.yields * 64) / 64, 1.0)
-        row["room"], row["charge"] = room, np.ceil(item.charge) + policy.block_tokens - 1
-        row["reserve"] = policy.reserve * (pool.role != "prefill")
-        row["watermark"] = np.floor(policy.watermark * room)
-        row["host"], row["host_sequence"] = engine.host * slower, engine.host_sequence * slower
-        row["link_latency"], row["link_token"] = cluster.transfer
-        first, tree = first + pool.units, tree + 2 * leaves
+    place = first = tree = 0
+    for index, member in enumerate(fleet.members):
+        for pool in member.cluster.pools:
+            row, item, one = made[place], tables[place], traffic[place]
+            for name, array in (("base", item.base), ("joint", item.joint), ("prompt", item.prompt)):
+                row[name] = sum(part.size for part in flat)
+                flat.append(array * pool.pace)
+            row["experts"] = sum(part.size for part in flat) if item.experts.size else -1
+            flat.append(item.experts * pool.pace)
+            row["contexts"], row["prompts"] = item.contexts, item.prompts
+            leaves = 1 << (pool.units - 1).bit_length()
+            row["model"], row["first"], row["tree"], row["leaves"] = index, first, tree, leaves
+            row["link_latency"], row["link_token"] = member.cluster.transfer
+            _pool(row, pool, item, one if member.cluster.prefix_cache else replace(one, block_tokens=0))
+            _turns(row, fleet, member, place)
+            place, first, tree = place + 1, first + pool.units, tree + 2 * leaves
     return made, np.concatenate(flat)
 
 
-def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Return prefix cache entries and units, and the places of all hash tables."""
-    pool = np.repeat(np.arange(len(cluster.pools)), pools["units"])
-    blocks, buckets = pools["blocks"][pool], pools["buckets"][pool]
-    first, start = np.cumsum(blocks) - blocks, np.cumsum(buckets) - buckets
+def _pool(row: Any, pool: Pool, item: Timetable, one: Ahead) -> None:
+    """Write policy, memory and host of a pool."""
+    policy, engine, slower = pool.policy, pool.copy.engine, pool.stages * pool.pace
+    ranks = int(pool.copy.table.degrees.dp[0])
+    room = float(pool.capacity or np.floor(item.room))
+    blocks = int(room // one.block_tokens) + 1 if one.block_tokens else 1
+    blocks = min(blocks, one.distinct) if one.distinct else blocks
+    row["role"], row["units"] = ROLES.index(pool.role), pool.units
+    row["mixes"], row["budget"], row["ranks"] = policy.mixes, policy.budget, ranks
+    row["sequences"], row["width"] = policy.sequences * ranks, 1 + pool.drafts
+    row["block_tokens"] = one.block_tokens
+    row["blocks"], row["buckets"] = blocks, 1 << (2 * blocks).bit_length()
+    row["tiers"], row["swaps"] = len(pool.tiers), pool.swap
+    # whole 64ths of a token keep sums exact
+    row["yields"] = max(round(pool.yields * 64) / 64, 1.0)
+    row["room"], row["charge"] = room, np.ceil(item.charge) + policy.block_tokens - 1
+    row["reserve"] = policy.reserve * (pool.role != "prefill")
+    row["watermark"] = np.floor(policy.watermark * room)
+    row["host"], row["host_sequence"] = engine.host * slower, engine.host_sequence * slower
+
+
+def _turns(row: Any, fleet: Fleet, member: Member, place: int) -> None:
+    """Write with which others a pool shares its chips, and how many of its units serve at the start."""
+    sharing = fleet.sharing if member.shared else 1
+    row["faces"], row["face"] = sharing, len(fleet.pools) - sharing if member.shared else place
+    row["switch"], row["patience"], row["strange"] = member.switch, member.patience, fleet.strange
+    units, scaling = int(row["units"]), member.cluster.scaling
+    row["ready"] = len(range(place - int(row["face"]), units, sharing))
+    if scaling is not None and member.cluster.pools[0].role == "both":
+        row["ready"] = min(scaling.least, units)
+
+
+def _units(pools: NDArray[Any]) -> tuple[NDArray[Any], int, int]:
+    """Return units, and the places of all their prefix caches and hash tables.
+
+    Models that share chips are loaded on one after another of the replicas at the start.
+    """
+    pool = np.repeat(np.arange(len(pools)), pools["units"])
+    blocks, buckets, heaps = pools["blocks"][pool], pools["buckets"][pool], pools["sequences"][pool]
+    replica, faces = np.arange(len(pool)) - pools["first"][pool], pools["faces"][pool]
+    holds = replica % faces == pool - pools["face"][pool]
     units = forms.rows(
-        s.UnitRow,
+        rows.UnitRow,
         len(pool),
         pool=pool,
-        health=s.UP,
+        health=np.where((faces == 1) & (replica >= pools["ready"][pool]), s.OFF, s.UP),
+        holds=holds,
+        bottom=np.cumsum(heaps) - heaps,
         slow=1.0,
         prompts=-1,
         last=-1,
@@ -214,31 +261,31 @@ def _units(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[NDArray[Any]
         oldest=-1,
         newest=-1,
         frees=blocks,
-        first=first,
-        table=start,
+        first=np.cumsum(blocks) - blocks,
+        table=np.cumsum(buckets) - buckets,
     )
-    units["health"][on : cluster.pools[0].units] = s.OFF
-    total = int(blocks.sum())
-    return _entries(0, total), units, int(buckets.sum())
-
-
-def _entries(start: int, count: int) -> NDArray[Any]:
-    """Return free entries whose places begin at `start`."""
-    return forms.rows(s.EntryRow, count, older=-1, newer=-1, free=np.arange(start, start + count))
+    return units, int(blocks.sum()), int(buckets.sum())
 
 
 def _tiers(
-    cluster: Cluster, tables: Sequence[Timetable], units: NDArray[Any], block_tokens: int, distinct: int
+    each: Sequence[Pool],
+    tables: Sequence[Timetable],
+    pools: NDArray[Any],
+    units: NDArray[Any],
+    traffic: Sequence[Ahead],
 ) -> NDArray[Any]:
     """Return the tiers of all units, which share their replica's, and tell units where theirs are."""
-    made = forms.rows(s.TierRow, sum(len(pool.tiers) * pool.units for pool in cluster.pools))
+    made = forms.rows(rows.TierRow, sum(len(pool.tiers) * pool.units for pool in each))
     at = 0
     for unit in units:
-        pool, each = cluster.pools[unit["pool"]], tables[unit["pool"]].token_bytes
+        index = unit["pool"]
+        pool, size, block_tokens = each[index], tables[index].token_bytes, int(pools["block_tokens"][index])
+        distinct = traffic[index].distinct
         unit["tier"] = at
         for row, tier in zip(made[at : at + len(pool.tiers)], pool.tiers, strict=True):
-            row["room"] = np.floor(tier.bytes / pool.stages / each)
-            row["latency"], row["token"] = tier.latency, each / (tier.bandwidth / pool.stages)
+            row["room"] = np.floor(tier.bytes / pool.stages / size)
+            row["latency"], row["token"] = tier.latency, size / (tier.bandwidth / pool.stages)
+            row["block_tokens"] = block_tokens
             blocks = int(row["room"] // block_tokens) if block_tokens else 0
             row["frees"] = min(blocks, distinct) if distinct else blocks
         at += len(pool.tiers)
@@ -247,28 +294,29 @@ def _tiers(
     return made
 
 
-def _behind(tiers: NDArray[Any], entries: NDArray[Any], buckets: int) -> tuple[NDArray[Any], int]:
-    """Return all entries and the places of all hash tables, those of the tiers behind those of the units."""
-    tiers["first"] = len(entries) + np.cumsum(tiers["frees"]) - tiers["frees"]
+def _behind(tiers: NDArray[Any], entries: int, buckets: int) -> tuple[int, int]:
+    """Return the places of all caches and hash tables, those of the tiers behind those of the units."""
+    tiers["first"] = entries + np.cumsum(tiers["frees"]) - tiers["frees"]
     tiers["table"] = buckets + np.cumsum(tiers["buckets"]) - tiers["buckets"]
-    added = _entries(len(entries), int(tiers["frees"].sum()))
-    return np.concatenate([entries, added]), buckets + int(tiers["buckets"].sum())
+    return entries + int(tiers["frees"].sum()), buckets + int(tiers["buckets"].sum())
 
 
 def _faults(events: Sequence[Event]) -> NDArray[Any]:
-    made = forms.rows(s.FaultRow, len(events) + 1, factor=1.0)
+    made = forms.rows(rows.FaultRow, len(events) + 1, factor=1.0)
     for row, event in zip(made, events, strict=False):
         row["at"], row["unit"], row["kind"], row["factor"] = event.at, event.unit, event.kind, event.factor
     made["at"][-1] = np.inf
     return made
 
 
-def _trees(cluster: Cluster, pools: NDArray[Any], on: int) -> tuple[Ints, Floats]:
-    """Return the routers' trees of all pools, and the loads they compare: infinite beyond the units."""
+def _trees(pools: NDArray[Any], units: NDArray[Any]) -> tuple[Ints, Floats]:
+    """Return the routers' trees of all pools, and the loads they compare: infinite where no unit serves."""
     weights, trees = [], []
-    for index, (units, leaves) in enumerate(zip(pools["units"], pools["leaves"], strict=True)):
-        usable = min(units, on) if cluster.scaling and index == 0 else units
-        weight = np.where(np.arange(leaves) < usable, 0.0, np.inf)
+    for row in pools:
+        mine = units[row["first"] : row["first"] + row["units"]]
+        weight = np.full(row["leaves"], np.inf)
+        strange = np.where(mine["holds"] > 0, 0.0, row["strange"])
+        weight[: row["units"]] = np.where(mine["health"] == s.UP, strange, np.inf)
         weights.append(weight)
         trees.append(tournament(weight))
     return np.concatenate(trees), np.concatenate(weights)

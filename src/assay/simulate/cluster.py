@@ -147,3 +147,93 @@ class Cluster:
     def units(self) -> int:
         """Units of all pools."""
         return sum(pool.units for pool in self.pools)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model of a fleet and what serves it.
+
+    Attributes:
+        name: of the model.
+        cluster: its pools, router, admission and scaling.
+        shared: whether it takes turns with the other shared models on the same chips; then its cluster has
+            one pool, of as many replicas as theirs.
+        switch: s until it is loaded where another model was.
+        patience: s that requests of other models may overtake its own on shared chips.
+    """
+
+    name: str
+    cluster: Cluster
+    shared: bool = False
+    switch: float = 0.0
+    patience: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Several models: each on chips of its own, or some of them in turns on the same ones.
+
+    Attributes:
+        members: the models; those that share chips stand behind the others.
+        strange: requests that a replica counts for more while it holds another model: how busy those that
+            hold the model may get before it is loaded on one more.
+    """
+
+    members: tuple[Member, ...]
+    strange: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check that the shared models can share.
+
+        Raises:
+            BadInput: nothing is served, or what shares chips does not have the same ones.
+        """
+        if not self.members:
+            raise BadInput("A fleet without models serves nobody.", "Name at least one.")
+        shared = [member for member in self.members if member.shared]
+        if [member.shared for member in self.members] != sorted(member.shared for member in self.members):
+            raise BadInput("Models that share chips stand behind those that do not.")
+        for member in shared:
+            cluster, pool = member.cluster, member.cluster.pools[0]
+            if len(cluster.pools) > 1 or pool.stages > 1 or cluster.scaling is not None:
+                raise BadInput(
+                    f"{member.name} shares chips, which pools for prefill and decode, pipeline stages and "
+                    "autoscaling cannot yet.",
+                    "Give it chips of its own.",
+                )
+            if cluster.router != "least-load" or cluster.over_limit != "serve":
+                raise BadInput(
+                    f"{member.name} shares chips: its requests go where it is loaded and least is to do.",
+                    "Leave its router and over_limit out, or give it chips of its own.",
+                )
+            one = shared[0].cluster.pools[0]
+            if (pool.replicas, pool.chips, pool.copy.system.id) != (
+                one.replicas,
+                one.chips,
+                one.copy.system.id,
+            ):
+                raise BadInput(
+                    f"{member.name} and {shared[0].name} share chips, but not as many or not the same ones.",
+                    "Choose layouts of as many chips, on one system.",
+                )
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """The pools of all models, those of one model together."""
+        return tuple(pool for member in self.members for pool in member.cluster.pools)
+
+    @property
+    def units(self) -> int:
+        """Units of all pools; chips that are shared have one for each model."""
+        return sum(pool.units for pool in self.pools)
+
+    @property
+    def sharing(self) -> int:
+        """Models that share chips."""
+        return sum(member.shared for member in self.members)
+
+    @property
+    def chips(self) -> int:
+        """Chips, shared ones once."""
+        own = sum(member.cluster.chips for member in self.members if not member.shared)
+        return own + (self.members[-1].cluster.chips if self.sharing else 0)

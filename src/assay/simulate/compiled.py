@@ -35,6 +35,7 @@ MODULES = (
     "blocks",
     "offload",
     "prefix",
+    "turns",
     "scheduler",
     "replica",
     "routing",
@@ -160,6 +161,6 @@ def _file() -> Path:
 @lru_cache(maxsize=1)
 def _fingerprint() -> str:
     total = hashlib.sha256(f"{version('numba')} {version('llvmlite')}".encode())
-    for name in (*MODULES, "state", "making", "compiled"):
+    for name in (*MODULES, "state", "rows", "forms", "making", "compiled"):
         total.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return total.hexdigest()[:12]

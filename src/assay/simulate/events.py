@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from assay.simulate.health import account, rise, stop, strike, tick
+from assay.simulate.health import rise, stop, strike, tick
 from assay.simulate.intake import conclude, take_next
 from assay.simulate.log import sample
 from assay.simulate.queues import pop
-from assay.simulate.replica import complete, resume
+from assay.simulate.replica import complete, resume, start
 from assay.simulate.routing import route
 from assay.simulate.state import (
     DONE,
     DRAINING,
     INFINITE,
+    LOADING,
     LOG_FULL,
     MORE_REQUESTS,
     MORE_SLOTS,
@@ -20,6 +21,7 @@ from assay.simulate.state import (
     UNSERVED,
     State,
 )
+from assay.simulate.turns import account, loaded
 
 
 def run(state: State) -> int:
@@ -90,6 +92,10 @@ def wake(state: State, number: int, now: float) -> None:
     unit = state.units[number]
     if unit.health == STARTING:
         rise(state, number, now)
+        return
+    if unit.kind == LOADING:
+        loaded(state, number, now)
+        start(state, number, now)
         return
     complete(state, number, now)
     if unit.health == DRAINING and unit.load == 0:

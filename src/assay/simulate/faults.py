@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy as np
 
 from assay.catalogue.reader import read_yaml
 from assay.errors import BadFact, BadInput
+from assay.simulate.cluster import Fleet
 from assay.simulate.state import DOWN, LINK, RECOVER, SLOW
 from assay.units import parse_quantity
 
 _EXAMPLE = "Write for example `faults: [{at: 60s, replica: 0, for: 5min}]` or `mtbf: 30d` with `mttr: 20min`."
-_FIELDS = {"at", "replica", "replicas", "link", "links", "for", "slow"}
+#: Name of the chips that several models share.
+SHARED = "shared"
+_FIELDS = {"model", "at", "replica", "replicas", "link", "links", "for", "slow"}
 _RATES = ("mtbf", "mttr", "link_mtbf", "link_mttr")
 
 
@@ -89,6 +92,41 @@ class Faults:
         return sorted(found)
 
 
+def in_fleet(fleet: Fleet, faults: Mapping[str, Faults], horizon: float, seed: int = 0) -> list[Event]:
+    """Return the failures of a fleet in order of time; they hit the first pool of each model.
+
+    A replica that several models share fails for all of them at once.
+
+    Args:
+        fleet: what serves.
+        faults: of each model by its name, of shared chips by `SHARED`; "" = of everything without its own.
+        horizon: s until which failures are drawn.
+        seed: of the random numbers.
+
+    Raises:
+        BadInput: a model, replica or link that does not exist.
+    """
+    found: list[Event] = []
+    known = {*(member.name for member in fleet.members if not member.shared)} | (
+        {SHARED} if fleet.sharing else set()
+    )
+    for name in faults:
+        if name and name not in known:
+            raise BadInput(f"The faults name {name!r}.", f"Known: {', '.join(sorted(known))}.")
+    first = 0
+    own = len(fleet.members) - fleet.sharing
+    for place, member in enumerate(fleet.members[: own + bool(fleet.sharing)]):
+        pool = member.cluster.pools[0]
+        given = faults.get(SHARED if member.shared else member.name, faults.get("", Faults()))
+        events = given.events(pool.replicas, pool.stages, horizon, seed + place)
+        if len(member.cluster.pools) == 1 and any(event.kind == LINK for event in events):
+            raise BadInput(f"The faults name a link of {member.name}, which has one pool.", "Leave it out.")
+        for copy in range(fleet.sharing if member.shared else 1):
+            found += [replace(event, unit=event.unit + first + copy * pool.units) for event in events]
+        first += member.cluster.units
+    return sorted(found)
+
+
 def drawn(
     mtbf: float, mttr: float, count: int, horizon: float, seed: Sequence[int]
 ) -> list[tuple[float, int, float]]:
@@ -116,7 +154,21 @@ def _merged(cuts: Sequence[tuple[float, int, float]]) -> list[tuple[float, int, 
 
 
 def read(path: Path) -> Faults:
-    """Read a faults file.
+    """Read a faults file of one model.
+
+    Raises:
+        BadInput: not readable, or an entry that cannot be understood; says which.
+    """
+    found = read_by_model(path)
+    if set(found) > {""}:
+        raise BadInput(f"{path} names models; there is one.", "Leave `model` out.")
+    return found[""]
+
+
+def read_by_model(path: Path) -> dict[str, Faults]:
+    """Read a faults file: faults of each model that it names; "" = of every one that it does not.
+
+    Rates of failures hold for all.
 
     Raises:
         BadInput: not readable, or an entry that cannot be understood; says which.
@@ -130,19 +182,25 @@ def read(path: Path) -> Faults:
     entries = data.get("faults") or []
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise BadInput(f"{path}: `faults` is not a list.", _EXAMPLE)
-    scripted: list[tuple[float, int, float, float]] = []
-    links: list[tuple[float, int, float]] = []
+    scripted: dict[str, list[tuple[float, int, float, float]]] = {"": []}
+    links: dict[str, list[tuple[float, int, float]]] = {"": []}
     for place, entry in enumerate(entries, 1):
         spells = _spells(entry, f"{path}: fault {place}")
+        model = str(entry.get("model", ""))
+        scripted.setdefault(model, [])
+        links.setdefault(model, [])
         if "link" in entry or "links" in entry:
-            links += [(at, number, lasts) for at, number, lasts, _ in spells]
+            links[model] += [(at, number, lasts) for at, number, lasts, _ in spells]
         else:
-            scripted += spells
+            scripted[model] += spells
     rates = {key: parse_quantity(data[key], "time", what=key) for key in _RATES if key in data}
     for part in ("", "link_"):
         if f"{part}mtbf" in rates and f"{part}mttr" not in rates:
             raise BadInput(f"{path} has {part}mtbf without {part}mttr.", _EXAMPLE)
-    return Faults(scripted=tuple(scripted), links=tuple(links), **rates)
+    return {
+        model: Faults(scripted=tuple(scripted[model]), links=tuple(links[model]), **rates)
+        for model in scripted
+    }
 
 
 def _spells(entry: Any, where: str) -> list[tuple[float, int, float, float]]:

@@ -8,25 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.simulate.state import (
+from assay.simulate.rows import (
     ComingRow,
     EntryRow,
     FaultRow,
     FlightRow,
     LogRow,
+    ModelRow,
     PoolRow,
     SampleRow,
     Setup,
-    State,
     TierRow,
     Totals,
     UnitRow,
 )
+from assay.simulate.state import State
 
 #: Field of `State` -> class of its records.
 RECORDS: dict[str, Any] = {
     "setup": Setup,
     "totals": Totals,
+    "models": ModelRow,
     "pools": PoolRow,
     "units": UnitRow,
     "flight": FlightRow,
@@ -38,6 +40,9 @@ RECORDS: dict[str, Any] = {
     "timeline": SampleRow,
 }
 
+#: Word of a field's type -> how an array keeps it.
+_WIDTHS = {"float": "f8", "int": "i8", "Small": "i4", "Floats": "f8", "Ints": "i8", "Smalls": "i4"}
+
 
 def kinds(row: Any) -> np.dtype[Any]:
     """Return the record type of a row class."""
@@ -46,7 +51,16 @@ def kinds(row: Any) -> np.dtype[Any]:
     else:
         notes = {item.name: item.type for item in fields(row)}
     words = {name: getattr(note, "__forward_arg__", note) for name, note in notes.items()}
-    return np.dtype([(name, "f8" if word == "float" else "i8") for name, word in words.items()], align=True)
+    return np.dtype([(name, _WIDTHS[word]) for name, word in words.items()], align=True)
+
+
+def kind(name: str) -> np.dtype[Any]:
+    """Return the type of the elements of a field of `State`."""
+    row = RECORDS.get(name)
+    if row is not None:
+        return kinds(row)
+    note: Any = State.__annotations__[name]
+    return np.dtype(_WIDTHS[getattr(note, "__forward_arg__", note)])
 
 
 def rows(row: Any, count: int, **columns: Any) -> NDArray[Any]:
@@ -69,16 +83,22 @@ def packed(name: str, items: Any) -> NDArray[Any]:
     """Return a field of `State` as an array, whatever form it has."""
     if isinstance(items, np.ndarray):
         return items
-    row = RECORDS.get(name)
-    if row is None:
-        return np.array(items, dtype=np.float64 if name in FLOATS else np.int64)
-    kind = kinds(row)
-    names = kind.names or ()
-    return np.array([tuple(getattr(item, field) for field in names) for item in items], dtype=kind)
+    words = kind(name)
+    if words.names is None:
+        return np.array(items, dtype=words)
+    made = np.zeros(len(items), dtype=words)
+    for field in words.names:  # one at a time: rows as tuples would take several times as much
+        made[field] = [getattr(item, field) for item in items]
+    return made
 
 
-#: Plain arrays of real numbers in `State`.
-FLOATS = ("table", "node", "until", "weight", "later_at")
+def lengthen(state: State, name: str, count: int) -> None:
+    """Add so many zero records or numbers to a field of the state, in place."""
+    items: Any = getattr(state, name)
+    if isinstance(items, np.ndarray):
+        items.resize(len(items) + count, refcheck=False)  # nobody else holds them
+    else:
+        items.extend(plain(name, np.zeros(count, dtype=kind(name))))
 
 
 def as_plain(state: State) -> State:

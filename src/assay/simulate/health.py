@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from assay.simulate.intake import conclude, postpone
 from assay.simulate.prefix import forget, unpin
-from assay.simulate.queues import order, pop, take_first
-from assay.simulate.replica import backlog, offer, schedule
+from assay.simulate.queues import offer, order, pop, schedule, take_first
+from assay.simulate.replica import start, weigh
 from assay.simulate.routing import release
+from assay.simulate.rows import ModelRow
 from assay.simulate.scheduler import drop_last_loading
 from assay.simulate.state import (
     CLASSES,
@@ -16,12 +17,14 @@ from assay.simulate.state import (
     IDLE,
     INFINITE,
     LINK,
+    LOADING,
     OFF,
     RECOVER,
     STARTING,
     UP,
     State,
 )
+from assay.simulate.turns import account, loaded
 
 
 def strike(state: State, now: float) -> None:
@@ -51,41 +54,39 @@ def stall(state: State, number: int, now: float, lasts: float) -> None:
         flight = state.flight[state.later_slot[at]]
         if flight.staged > 0 and flight.sender == number:
             state.later_at[at] += lasts
-            totals.stalled += 1
+            state.models[flight.model].stalled += 1
     order(state.later_at, state.later_slot, totals.later)
-
-
-def account(state: State, index: int, change: int, now: float) -> None:
-    """Add up the time that units of a pool are paid for, and change their number."""
-    pool = state.pools[index]
-    pool.ready_seconds += pool.ready * (now - pool.ready_since)
-    pool.ready_since = now
-    pool.ready += change
-    state.totals[0].ready += change
 
 
 def rise(state: State, number: int, now: float) -> None:
     """Take a unit into service."""
     unit = state.units[number]
-    if unit.health == OFF:
+    if unit.health == OFF and unit.holds > 0:
         account(state, unit.pool, 1, now)
     unit.health = UP
     schedule(state, number, INFINITE)
-    offer(state, number, backlog(state, number))
+    weigh(state, number, 0)
     release(state, now)
+    if (
+        state.pools[unit.pool].faces > 1 and unit.holds > 0 and unit.kind == IDLE
+    ):  # other models may have begun to wait for its chips
+        start(state, number, now)
 
 
 def fall(state: State, number: int, now: float) -> None:
     """Take a unit out of service at once: its requests are retried elsewhere or reported as failed."""
     unit, totals = state.units[number], state.totals[0]
     yields = state.pools[unit.pool].yields
-    if unit.kind != IDLE:
+    if unit.kind == LOADING:
+        loaded(state, number, now)
+    elif unit.kind != IDLE:
         unit.busy += now - unit.began
-    account(state, unit.pool, -1, now)
+    if unit.holds > 0:
+        account(state, unit.pool, -1, now)
     unit.health = OFF
     offer(state, number, INFINITE)
     while unit.count > 0:
-        slot = pop(state.ends, state.heap, number * state.setup[0].heap_size, unit.count, 0)
+        slot = pop(state.ends, state.heap, unit.bottom, unit.count, 0)
         unit.count -= 1
         flight = state.flight[slot]
         flight.made = int(flight.base + yields * unit.steps) - flight.isl + 1
@@ -124,65 +125,78 @@ def fall(state: State, number: int, now: float) -> None:
 
 def lose(state: State, number: int, slot: int, now: float) -> None:
     """Retry a request of a failed unit from its start, or report it."""
-    flight, totals = state.flight[slot], state.totals[0]
+    flight = state.flight[slot]
+    model = state.models[flight.model]
     unpin(state, number, slot)
     flight.tries += 1
-    if flight.tries > state.setup[0].tries:
+    if flight.tries > model.tries:
         conclude(state, number, slot, FAILED, now)
         return
-    totals.retried += 1
-    totals.lost_tokens += flight.isl - min(flight.left, flight.isl) + flight.made
+    model.retried += 1
+    model.lost_tokens += flight.isl - min(flight.left, flight.isl) + flight.made
     flight.made = 0
     flight.first = -1.0
     flight.staged = 0
     flight.swapped = 0
     flight.left = flight.isl
-    postpone(state, slot, now + state.setup[0].retry_after)
+    postpone(state, slot, now + model.retry_after)
 
 
 def tick(state: State, now: float) -> None:
-    """Autoscale the first pool: as many units as its load needs, the new ones after their cold start.
+    """Autoscale every model whose time has come, and note whose comes next."""
+    soonest = INFINITE
+    for index in range(len(state.models)):
+        model = state.models[index]
+        if model.tick_at <= now:
+            model.tick_at = now + model.tick
+            scale(state, model, now)
+        soonest = min(soonest, model.tick_at)
+    state.totals[0].tick_at = soonest
+
+
+def scale(state: State, model: ModelRow, now: float) -> None:
+    """Autoscale the first pool of a model: as many units as its load needs, new ones after their cold start.
 
     Units stop only down to the most that any decision within the window wanted, those that still start first,
     the others when their requests have ended.
     """
-    setup, totals = state.setup[0], state.totals[0]
-    totals.tick_at = now + setup.tick
-    size = state.pools[0].units
-    ready = 0
-    for number in range(size):
-        if state.units[number].health == UP or state.units[number].health == STARTING:
+    first, size = state.pools[model.first].first, state.pools[model.first].units
+    ready = load = 0
+    for number in range(first, first + size):
+        unit = state.units[number]
+        load += unit.load
+        if unit.health in (UP, STARTING):
             ready += 1
-    wanted = int((totals.waiting + totals.running) / setup.target) + 1
-    wanted = max(setup.least, min(wanted, setup.greatest))
+    wanted = int(load / model.target) + 1
+    wanted = max(model.least, min(wanted, model.greatest))
     kept = wanted
-    for place in range(len(state.wanted) - 1, 0, -1):
+    for place in range(model.decided + model.decisions - 1, model.decided, -1):
         state.wanted[place] = state.wanted[place - 1]
         kept = max(kept, state.wanted[place])
-    state.wanted[0] = wanted
-    for number in range(size):
+    state.wanted[model.decided] = wanted
+    for number in range(first, first + size):
         unit = state.units[number]
         if ready < wanted and unit.health == DRAINING:
             unit.health = UP
-            offer(state, number, backlog(state, number))
+            weigh(state, number, 0)
             ready += 1
         elif ready < wanted and unit.health == OFF:
             unit.health = STARTING
             account(state, unit.pool, 1, now)
-            schedule(state, number, now + setup.cold_start)
+            schedule(state, number, now + model.cold_start)
             ready += 1
-    for back in range(size):
-        if ready > kept and state.units[size - 1 - back].health == STARTING:
-            stop(state, size - 1 - back, now)
+    for number in range(first + size - 1, first - 1, -1):
+        if ready > kept and state.units[number].health == STARTING:
+            stop(state, number, now)
             ready -= 1
-    for back in range(size):
-        unit = state.units[size - 1 - back]
+    for number in range(first + size - 1, first - 1, -1):
+        unit = state.units[number]
         if ready > kept and unit.health == UP:
             unit.health = DRAINING
-            offer(state, size - 1 - back, INFINITE)
+            offer(state, number, INFINITE)
             ready -= 1
             if unit.load == 0:
-                stop(state, size - 1 - back, now)
+                stop(state, number, now)
 
 
 def stop(state: State, number: int, now: float) -> None:

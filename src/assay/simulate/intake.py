@@ -25,6 +25,7 @@ def take(state: State, place: int, now: float) -> int:
     flight.follow = row.follow
     totals.in_flight += 1
     flight.arrival = now
+    flight.model = row.model
     flight.isl = row.isl
     flight.osl = row.osl
     flight.session = row.session

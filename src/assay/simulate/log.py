@@ -7,11 +7,11 @@ import math
 from assay.simulate.state import GAP_BINS, GAP_LOW, GAPS, Ints, State
 
 
-def gap(gaps: Ints, duration: float, tokens: int) -> None:
-    """Count `tokens` gaps of a `duration` in s; bins are `GAP_BINS` to an octave."""
+def gap(gaps: Ints, model: int, duration: float, tokens: int) -> None:
+    """Count `tokens` gaps of a model of a `duration` in s; bins are `GAP_BINS` to an octave."""
     mantissa, exponent = math.frexp(duration)
     at = (exponent - GAP_LOW) * GAP_BINS + int((2.0 * mantissa - 1.0) * GAP_BINS)
-    gaps[max(0, min(at, GAPS - 1))] += tokens
+    gaps[model * GAPS + max(0, min(at, GAPS - 1))] += tokens
 
 
 def record(state: State, unit: int, slot: int, status: int, now: float) -> None:
@@ -19,6 +19,7 @@ def record(state: State, unit: int, slot: int, status: int, now: float) -> None:
     flight, totals = state.flight[slot], state.totals[0]
     row = state.log[totals.logged]
     row.number = flight.number
+    row.model = flight.model
     row.isl = flight.isl
     row.osl = flight.osl
     row.hit = flight.hit

@@ -14,9 +14,7 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any
 
-import numpy as np
-
-from assay.simulate.forms import FLOATS, RECORDS, kinds
+from assay.simulate.forms import kind
 from assay.simulate.state import State
 
 numba: Any = import_module("numba")
@@ -39,9 +37,7 @@ class StateType(types.Type):
 
 def _array(field: str) -> Any:
     """Return numba's type of a field of the state."""
-    row = RECORDS.get(field)
-    kind = kinds(row) if row else np.dtype(np.float64 if field in FLOATS else np.int64)
-    return types.Array(numba.from_dtype(kind), 1, "C", aligned=True)
+    return types.Array(numba.from_dtype(kind(field)), 1, "C", aligned=True)
 
 
 ARRAYS: dict[str, Any] = {field: _array(field) for field in State._fields}

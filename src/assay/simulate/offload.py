@@ -8,14 +8,15 @@ tier has one link to the unit; loads and swaps go over it one after another, whi
 from __future__ import annotations
 
 from assay.simulate.blocks import chain, erase, find, insert, unchain
-from assay.simulate.state import FlightRow, State, TierRow
+from assay.simulate.rows import FlightRow, TierRow
+from assay.simulate.state import State
 
 
 def demote(state: State, first: int, count: int, key: int) -> None:
     """Keep a block in the first of `count` tiers from `first` on; what it displaces moves on."""
-    size = state.setup[0].block_tokens
     for at in range(first, first + count):
         tier = state.tiers[at]
+        size = tier.block_tokens
         entry = find(state.bucket, state.entries, tier, tier.buckets, key)
         if entry >= 0:
             unchain(state.entries, tier, entry)
@@ -42,7 +43,7 @@ def expel(state: State, tier: TierRow) -> int:
     key = state.entries[entry].key
     unchain(state.entries, tier, entry)
     erase(state.bucket, state.entries, tier, tier.buckets, entry)
-    tier.held -= state.setup[0].block_tokens
+    tier.held -= tier.block_tokens
     return key
 
 
@@ -61,8 +62,9 @@ def reach(state: State, number: int, slot: int, found: int) -> int:
     At least one input token is always computed, as with the unit's own cache.
     """
     flight, unit = state.flight[slot], state.units[number]
-    count = state.pools[unit.pool].tiers
-    most = min(flight.blocks, (flight.isl - 1) // state.setup[0].block_tokens)
+    pool = state.pools[unit.pool]
+    count = pool.tiers
+    most = min(flight.blocks, (flight.isl - 1) // pool.block_tokens)
     at = found
     while at < most:
         key, there = state.ids[flight.block + at], -1
@@ -94,7 +96,7 @@ def fetch(state: State, number: int, slot: int, found: int, loaded: int) -> floa
     for place in range(unit.tier, unit.tier + count):
         tier = state.tiers[place]
         if tier.asked > 0:
-            tokens = tier.asked * state.setup[0].block_tokens
+            tokens = tier.asked * tier.block_tokens
             done = max(done, cross(tier, totals.now, float(tokens)))
             if flight.order < 0:
                 tier.hits += tokens
@@ -126,5 +128,5 @@ def swap_out(state: State, number: int, flight: FlightRow) -> bool:
     tier.peak = max(tier.peak, tier.used + tier.held)
     cross(tier, totals.now, float(tokens))
     flight.swapped = tokens
-    totals.swapped += 1
+    state.models[flight.model].swapped += 1
     return True

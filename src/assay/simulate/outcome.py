@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
@@ -15,8 +15,9 @@ from assay.engine.step import Batch, Workload
 from assay.errors import NoEvidence
 from assay.simulate.carbon import Grid
 from assay.simulate.cluster import Cluster, Pool
-from assay.simulate.run import Run
+from assay.simulate.run import Run, Tally
 from assay.simulate.sketch import ERROR, of_bins
+from assay.simulate.state import GAPS
 from assay.timing.energy import board_watts
 
 #: Version of the JSON that `Outcome.json` gives.
@@ -61,6 +62,13 @@ def outcome(cluster: Cluster, run: Run, price: Price | None = None, grid: Grid |
         price: of a chip-hour; None = unknown.
         grid: whose electricity the chips take; None = unknown.
     """
+    return of_pools(cluster.pools, float(cluster.chips), run, price, grid)
+
+
+def of_pools(
+    pools: Sequence[Pool], chips: float, run: Run, price: Price | None = None, grid: Grid | None = None
+) -> Outcome:
+    """Return the outcome of what some pools served, on so many chips; arguments as for `outcome`."""
     tally, state = run.tally, run.state
     totals = state.totals[0]
     duration = max(tally.last - run.first, 0.0)
@@ -73,28 +81,27 @@ def outcome(cluster: Cluster, run: Run, price: Price | None = None, grid: Grid |
         "duration_s": duration,
         "ttft_s": tally.ttft.summary(),
         "tpot_s": tally.tpot.summary(),
-        "itl_s": of_bins(state.gaps),
+        "itl_s": of_bins(state.gaps.reshape(-1, GAPS).sum(axis=0)),
         "e2e_s": tally.e2e.summary(),
         "requests_per_s": ended["completed"] * per_second,
         "goodput_per_s": tally.good * per_second,
         "good_share": tally.good / max(int(tally.ended.sum()), 1),
         "output_tokens_per_s": tally.output_tokens * per_second,
         "total_tokens_per_s": (tally.output_tokens + tally.input_tokens) * per_second,
-        "output_tokens_per_s_per_chip": tally.output_tokens * per_second / cluster.chips,
-        "chips": cluster.chips,
-        **_service(cluster, state, duration),
-        **_means(cluster, state, run, price, grid),
+        "output_tokens_per_s_per_chip": tally.output_tokens * per_second / chips,
+        "chips": round(chips) if chips == round(chips) else chips,
+        **_service(pools, state, duration),
+        **_means(pools, state, tally, price, grid),
         "quantile_error": 0.0 if tally.ttft.bins is None else ERROR,
         "compiled": run.compiled,
     }
-    return Outcome(figures, _timeline(state), _units(state, duration), _notes(cluster, run, figures))
+    return Outcome(figures, _timeline(state), _units(state, duration), _notes(run, figures))
 
 
-def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
+def _service(pools_of: Sequence[Pool], state: Any, duration: float) -> dict[str, Any]:
     """Return utilisation, batch, cache, preemptions and retries."""
-    totals = state.totals[0]
-    units = state.units
-    pools = state.pools
+    totals, models = state.totals[0], state.models
+    units, pools = state.units, state.pools
     sums = {name: float(pools[name].sum()) for name in _SUMS}
     busy = sums["decode_busy"] + sums["prompt_busy"]
     room = pools["room"][units["pool"]]
@@ -103,29 +110,29 @@ def _service(cluster: Cluster, state: Any, duration: float) -> dict[str, Any]:
         "mean_batch": sums["batch_seconds"] / max(busy, 1e-12),
         "mean_in_service": sums["batch_seconds"] / max(duration, 1e-12),
         "prompt_share": sums["prompt_busy"] / max(busy, 1e-12),
-        "hit_rate": int(totals["hit_tokens"]) / max(int(totals["prompt_tokens"]), 1),
+        "hit_rate": int(models["hit_tokens"].sum()) / max(int(models["prompt_tokens"].sum()), 1),
         "cache_peak": float((units["peak"] / room).max()),
         "cache_tokens": float(room.sum()),
         "most_in_flight": int(totals["peak"]),
-        "preemptions": int(totals["preempted"]),
-        "swaps": int(totals["swapped"]),
-        "retries": int(totals["retried"]),
-        "refused_for_ttft": int(totals["refused"]),
-        "deferred": int(totals["deferred"]),
-        "stalled_transfers": int(totals["stalled"]),
-        "lost_tokens": int(totals["lost_tokens"]),
+        "preemptions": int(models["preempted"].sum()),
+        "swaps": int(models["swapped"].sum()),
+        "retries": int(models["retried"].sum()),
+        "refused_for_ttft": int(models["refused"].sum()),
+        "deferred": int(models["deferred"].sum()),
+        "stalled_transfers": int(models["stalled"].sum()),
+        "lost_tokens": int(models["lost_tokens"].sum()),
         "decode_steps": int(pools["steps"].sum()),
         "prompt_steps": int(pools["mixed_steps"].sum()),
         "events": int(totals["events"]),
-        "tiers": _tiers(cluster, state),
+        "tiers": _tiers(pools_of, state),
     }
 
 
-def _tiers(cluster: Cluster, state: Any) -> list[dict[str, Any]]:
+def _tiers(pools: Sequence[Pool], state: Any) -> list[dict[str, Any]]:
     """Return a row for each KV tier of each pool, summed over its units."""
     found = []
-    prompts = max(int(state.totals[0]["prompt_tokens"]), 1)
-    for index, pool in enumerate(cluster.pools):
+    prompts = max(int(state.models["prompt_tokens"].sum()), 1)
+    for index, pool in enumerate(pools):
         first = state.units["tier"][state.units["pool"] == index]
         for depth, tier in enumerate(pool.tiers):
             rows = state.tiers[first + depth]
@@ -144,14 +151,14 @@ def _tiers(cluster: Cluster, state: Any) -> list[dict[str, Any]]:
 
 
 def _means(
-    cluster: Cluster, state: Any, run: Run, price: Price | None, grid: Grid | None
+    pools: Sequence[Pool], state: Any, tally: Tally, price: Price | None, grid: Grid | None
 ) -> dict[str, float | None]:
     """Return energy, carbon and money of a request and of a token: all the time that chips were up counts."""
-    requests = max(int(run.tally.ended[0]), 1)
-    tokens = max(run.tally.output_tokens, 1)
+    requests = max(int(tally.ended[0]), 1)
+    tokens = max(tally.output_tokens, 1)
     spent: list[float] = []
     drawn: list[float | None] = []
-    for pool, row in zip(cluster.pools, state.pools, strict=True):
+    for pool, row in zip(pools, state.pools, strict=True):
         replica_seconds = float(row["ready_seconds"]) / pool.stages
         spent.append(replica_seconds * pool.chips / pool.replicas)
         drawn.append(_watts(pool, row, replica_seconds))
@@ -228,7 +235,7 @@ def _units(state: Any, duration: float, most: int = 1000) -> tuple[dict[str, flo
     )
 
 
-def _notes(cluster: Cluster, run: Run, figures: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(run: Run, figures: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a reader must know of this run."""
     found = []
     if not run.whole:
@@ -247,7 +254,7 @@ def _notes(cluster: Cluster, run: Run, figures: Mapping[str, Any]) -> tuple[str,
         quarter = len(waiting) // 4
         arrivals_over = waiting[-1] == 0
         early, late = waiting[quarter : 2 * quarter].mean(), waiting[2 * quarter : 3 * quarter].mean()
-        if late > 2 * early + 10 * cluster.units and (arrivals_over or late > 0):
+        if late > 2 * early + 10 * len(run.state.units) and (arrivals_over or late > 0):
             found.append("saturated: the queue grows through the run, so TTFT says how long it lasted")
     if figures["preemptions"]:
         swaps = figures["swaps"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from assay.simulate.blocks import chain, erase, find, insert, unchain
 from assay.simulate.offload import demote, wipe
-from assay.simulate.state import PoolRow, State, UnitRow
+from assay.simulate.rows import PoolRow, UnitRow
+from assay.simulate.state import State
 
 
 def matched(state: State, number: int, slot: int) -> tuple[int, int]:
@@ -13,8 +14,9 @@ def matched(state: State, number: int, slot: int) -> tuple[int, int]:
     At least one input token is always computed, so the block that ends the input never counts.
     """
     flight, unit, entries = state.flight[slot], state.units[number], state.entries
-    buckets = state.pools[unit.pool].buckets
-    most = min(flight.blocks, (flight.isl - 1) // state.setup[0].block_tokens)
+    pool = state.pools[unit.pool]
+    buckets = pool.buckets
+    most = min(flight.blocks, (flight.isl - 1) // pool.block_tokens) if pool.block_tokens > 0 else 0
     found, unused = 0, 0
     while found < most:
         entry = find(state.bucket, entries, unit, buckets, state.ids[flight.block + found])
@@ -31,8 +33,9 @@ def use(state: State, unit: UnitRow, entry: int) -> None:
     row = state.entries[entry]
     if row.users == 0:
         unchain(state.entries, unit, entry)
-        unit.idle -= state.setup[0].block_tokens
-        unit.used += state.setup[0].block_tokens
+        size = state.pools[unit.pool].block_tokens
+        unit.idle -= size
+        unit.used += size
     row.users += 1
 
 
@@ -48,7 +51,7 @@ def pin(state: State, number: int, slot: int, found: int) -> None:
 def share(state: State, number: int, slot: int) -> None:
     """Put the full blocks of a computed prompt into the cache, where they become shared."""
     flight, unit = state.flight[slot], state.units[number]
-    buckets, size = state.pools[unit.pool].buckets, state.setup[0].block_tokens
+    buckets, size = state.pools[unit.pool].buckets, state.pools[unit.pool].block_tokens
     full = min(flight.blocks, flight.isl // size)
     mask = len(state.seen) - 1
     while flight.pinned < full:
@@ -68,7 +71,7 @@ def share(state: State, number: int, slot: int) -> None:
 def unpin(state: State, number: int, slot: int) -> None:
     """Let go of a request's shared blocks, its last block first, so that prefixes outlive their ends."""
     flight, unit, entries = state.flight[slot], state.units[number], state.entries
-    buckets, size = state.pools[unit.pool].buckets, state.setup[0].block_tokens
+    buckets, size = state.pools[unit.pool].buckets, state.pools[unit.pool].block_tokens
     while flight.pinned > 0:
         flight.pinned -= 1
         entry = find(state.bucket, entries, unit, buckets, state.ids[flight.block + flight.pinned])
@@ -86,7 +89,7 @@ def drop_oldest(state: State, unit: UnitRow) -> None:
     pool: PoolRow = state.pools[unit.pool]
     unchain(state.entries, unit, entry)
     erase(state.bucket, state.entries, unit, pool.buckets, entry)
-    unit.idle -= state.setup[0].block_tokens
+    unit.idle -= state.pools[unit.pool].block_tokens
     if pool.tiers > 0:
         demote(state, unit.tier, pool.tiers, key)
 

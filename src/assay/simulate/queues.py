@@ -104,3 +104,17 @@ def take_first(state: State, queue: int) -> int:
     slot = state.head[queue]
     state.head[queue] = state.flight[slot].following
     return slot
+
+
+def offer(state: State, number: int, load: float) -> None:
+    """Tell the router the load of a unit; infinite = send nothing."""
+    pool = state.pools[state.units[number].pool]
+    index, offset = number - pool.first, pool.tree >> 1
+    state.weight[offset + index] = load
+    settle(state.balance, pool.tree, pool.leaves, state.weight, offset, index)
+
+
+def schedule(state: State, number: int, until: float) -> None:
+    """Set when a unit's present action ends."""
+    state.until[number] = until
+    settle(state.clock, 0, len(state.until), state.until, 0, number)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from assay.simulate.intake import conclude, postpone
 from assay.simulate.log import gap
 from assay.simulate.prefix import share, shrink, unpin
-from assay.simulate.queues import append, pop, settle
+from assay.simulate.queues import append, offer, pop, schedule
 from assay.simulate.scheduler import (
     begin_prompt,
     computed,
@@ -33,6 +33,7 @@ from assay.simulate.state import (
     UP,
     State,
 )
+from assay.simulate.turns import gives_way, tell
 from assay.simulate.walking import mixed, surface, walk
 
 
@@ -40,14 +41,17 @@ def weigh(state: State, number: int, change: int) -> None:
     """Change the load of a unit by so many requests, and keep the router's tree up to date."""
     unit = state.units[number]
     unit.load += change
-    if unit.health == UP:
+    if state.pools[unit.pool].faces > 1:
+        tell(state, number)
+    elif unit.health == UP:
         offer(state, number, backlog(state, number))
 
 
 def backlog(state: State, number: int) -> float:
     """Return what the router compares: requests at a unit; the SLO-aware one s until a prompt is computed."""
     unit = state.units[number]
-    if state.setup[0].router != SLO or state.pools[unit.pool].role == DECODER:
+    pool = state.pools[unit.pool]
+    if state.models[pool.model].router != SLO or pool.role == DECODER:
         return float(unit.load)
     return forecast(state, number, 1)
 
@@ -73,20 +77,6 @@ def forecast(state: State, number: int, tokens: int) -> float:
             )
             spent += steps * mixed(state.node, state.table, pool, count, mean, (each, chunk, attention))
     return spent * unit.slow
-
-
-def offer(state: State, number: int, load: float) -> None:
-    """Tell the router the load of a unit; infinite = send nothing."""
-    pool = state.pools[state.units[number].pool]
-    index, offset = number - pool.first, pool.tree >> 1
-    state.weight[offset + index] = load
-    settle(state.balance, pool.tree, pool.leaves, state.weight, offset, index)
-
-
-def schedule(state: State, number: int, until: float) -> None:
-    """Set when a unit's present action ends."""
-    state.until[number] = until
-    settle(state.clock, 0, len(state.until), state.until, 0, number)
 
 
 def enter(state: State, number: int, slot: int, now: float) -> None:
@@ -160,6 +150,8 @@ def start(state: State, number: int, now: float) -> None:
     unit = state.units[number]
     pool = state.pools[unit.pool]
     rejoin(state, number)
+    if pool.faces > 1 and gives_way(state, number, now):
+        return
     make_room(state, number)
     prompt = fill(state, number)
     count = unit.count
@@ -173,7 +165,7 @@ def start(state: State, number: int, now: float) -> None:
         spent = mixed(state.node, state.table, pool, count, mean, prompt)
     elif count > 0:
         unit.kind = DECODE
-        most = state.ends[number * state.setup[0].heap_size] - unit.steps
+        most = state.ends[unit.bottom] - unit.steps
         fits = (pool.room - unit.used) / (count * pool.yields)
         if fits < most:
             most = max(1, int(fits))
@@ -213,43 +205,43 @@ def complete(state: State, number: int, now: float) -> None:
 def advance(state: State, number: int, spent: float) -> None:
     """Let every decoding sequence of a unit gain the tokens of the steps it planned."""
     unit = state.units[number]
-    count, taken = unit.count, unit.planned
-    grown = count * taken * state.pools[unit.pool].yields
+    pool, count, taken = state.pools[unit.pool], unit.count, unit.planned
+    grown = count * taken * pool.yields
     unit.steps += taken
     unit.context += grown
     unit.used += grown
     unit.future -= grown
     unit.peak = max(unit.peak, unit.used)
-    state.pools[unit.pool].steps += taken
+    pool.steps += taken
     each = spent / taken
     if unit.stall > 0.0:
-        gap(state.gaps, unit.stall + each, count)
+        gap(state.gaps, pool.model, unit.stall + each, count)
         unit.stall = 0.0
         taken -= 1
     if taken > 0:
-        gap(state.gaps, each, count * taken)
+        gap(state.gaps, pool.model, each, count * taken)
 
 
 def leave(state: State, number: int, now: float) -> None:
     """Let the sequences that have all their tokens go."""
     unit = state.units[number]
     pool = state.pools[unit.pool]
-    bottom = number * state.setup[0].heap_size
+    bottom = unit.bottom
     while unit.count > 0 and state.ends[bottom] <= unit.steps:
         slot = pop(state.ends, state.heap, bottom, unit.count, 0)
         flight = state.flight[slot]
         unit.count -= 1
         unit.context -= flight.base + pool.yields * unit.steps
-        unit.used -= decode_cache(state, pool, unit, flight)
+        unit.used -= decode_cache(pool, unit, flight)
         finish(state, number, slot, now)
 
 
 def finish(state: State, number: int, slot: int, now: float) -> None:
     """Answer a request completely."""
     unpin(state, number, slot)
-    totals = state.totals[0]
-    totals.running -= 1
-    totals.output_tokens += state.flight[slot].osl
+    flight = state.flight[slot]
+    state.totals[0].running -= 1
+    state.models[flight.model].output_tokens += flight.osl
     state.units[number].served += 1
     weigh(state, number, -1)
     conclude(state, number, slot, COMPLETED, now)
@@ -277,7 +269,7 @@ def absorb(state: State, number: int, now: float) -> None:
         else:
             ripen(state, number, slot, now)
         slot = following
-    if state.setup[0].router == SLO:
+    if state.models[state.pools[unit.pool].model].router == SLO:
         weigh(state, number, 0)
 
 
@@ -286,9 +278,9 @@ def ripen(state: State, number: int, slot: int, now: float) -> None:
     unit, flight = state.units[number], state.flight[slot]
     pool = state.pools[unit.pool]
     unit.prompting -= 1
-    if flight.blocks > 0 and state.setup[0].block_tokens > 0:
+    if flight.blocks > 0 and pool.block_tokens > 0:
         share(state, number, slot)
-    unit.used -= prompt_cache(state, pool, flight)
+    unit.used -= prompt_cache(pool, flight)
     if flight.first < 0.0:
         flight.first = now
     flight.made += 1

@@ -21,27 +21,28 @@ from assay.simulate.state import (
 
 def route(state: State, slot: int, now: float) -> None:
     """Send a request to a unit, refuse it, or hold it while no unit of its pool is up."""
-    flight, setup, totals = state.flight[slot], state.setup[0], state.totals[0]
+    flight = state.flight[slot]
+    model = state.models[flight.model]
     if not fits(state, slot):
         conclude(state, -1, slot, REJECTED, now)
         return
-    index = flight.staged * (len(state.pools) - 1)
+    index = model.first + flight.staged * (model.pools - 1)
     pool = state.pools[index]
     lightest = state.balance[pool.tree + 1]
     if state.weight[(pool.tree >> 1) + lightest] == INFINITE:
         hold(state, slot)
         return
     number = pool.first + lightest
-    if setup.router == ROUND_ROBIN:
-        number = next_up(state, index, totals.turn % pool.units)
-        totals.turn = number - pool.first + 1
-    elif setup.router == SESSION and flight.session >= 0:
+    if model.router == ROUND_ROBIN:
+        number = next_up(state, index, model.turn % pool.units)
+        model.turn = number - pool.first + 1
+    elif model.router == SESSION and flight.session >= 0:
         number = next_up(state, index, flight.session % pool.units)
-    elif setup.router == PREFIX and flight.blocks > 0 and flight.staged == 0:
+    elif model.router == PREFIX and flight.blocks > 0 and flight.staged == 0:
         number = nearest(state, slot, number)
-    if setup.over != SERVE and flight.staged == 0 and late(state, number, slot, now):
+    if model.over != SERVE and flight.staged == 0 and late(state, number, slot, now):
         return
-    if setup.most_waiting > 0 and state.units[number].waiting >= setup.most_waiting:
+    if model.most_waiting > 0 and state.units[number].waiting >= model.most_waiting:
         conclude(state, number, slot, REJECTED, now)
         return
     enter(state, number, slot, now)
@@ -53,31 +54,33 @@ def late(state: State, number: int, slot: int, now: float) -> bool:
     What is put off competes again after a while. A unit without prompts takes it in any case: waiting longer
     would not help.
     """
-    flight, setup, totals = state.flight[slot], state.setup[0], state.totals[0]
+    flight = state.flight[slot]
+    model = state.models[flight.model]
     unit = state.units[number]
     predicted = forecast(state, number, flight.left)
     if unit.kind == DECODE and unit.waiting > 0:  # for want of room, until somebody leaves
         predicted += max(state.until[number] - now, 0.0)
-    if setup.over == REJECT:
-        if now - flight.arrival + predicted <= setup.limit:
+    if model.over == REJECT:
+        if now - flight.arrival + predicted <= model.limit:
             return False
-        totals.refused += 1
+        model.refused += 1
         conclude(state, number, slot, REJECTED, now)
         return True
-    if predicted <= setup.limit or unit.queue == 0:
+    if predicted <= model.limit or unit.queue == 0:
         return False
-    totals.deferred += 1 - flight.deferred
+    model.deferred += 1 - flight.deferred
     flight.deferred = 1
-    postpone(state, slot, now + setup.defer)
+    postpone(state, slot, now + model.defer)
     return True
 
 
 def fits(state: State, slot: int) -> bool:
     """Return whether the cache of a whole request fits an empty unit of each pool it visits."""
     flight = state.flight[slot]
-    if flight.isl + flight.osl > state.setup[0].longest:
+    model = state.models[flight.model]
+    if flight.isl + flight.osl > model.longest:
         return False
-    for index in range(len(state.pools)):
+    for index in range(model.first, model.first + model.pools):
         pool = state.pools[index]
         needed = flight.isl + pool.charge
         if pool.role != PREFILL:
@@ -99,7 +102,8 @@ def next_up(state: State, pool: int, index: int) -> int:
 
 def nearest(state: State, slot: int, lightest: int) -> int:
     """Return the unit that last computed the longest part of a prompt, unless it is far more loaded."""
-    flight, setup = state.flight[slot], state.setup[0]
+    flight = state.flight[slot]
+    model = state.models[flight.model]
     mask = len(state.seen) - 1
     number, known = -1, 0
     while known < flight.blocks:
@@ -108,9 +112,11 @@ def nearest(state: State, slot: int, lightest: int) -> int:
             break
         number = state.owner[key & mask]
         known += 1
-    if number < 0 or known < setup.match * flight.blocks or state.units[number].health != UP:
+    if number < 0 or known < model.match * flight.blocks or state.units[number].health != UP:
         return lightest
-    if state.units[number].load > state.units[lightest].load * setup.ratio + setup.slack:
+    if state.units[number].pool != state.units[lightest].pool:
+        return lightest
+    if state.units[number].load > state.units[lightest].load * model.ratio + model.slack:
         return lightest
     return number
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from assay.errors import BadInput
 from assay.simulate import forms
 from assay.simulate import state as s
-from assay.simulate.building import build
-from assay.simulate.cluster import Cluster
+from assay.simulate.building import Ahead, build
+from assay.simulate.cluster import Cluster, Fleet, Member
 from assay.simulate.compiled import Kernel, available, kernel, ready
 from assay.simulate.faults import Event
+from assay.simulate.feeding import PIECE, Feed, Source, cut
 from assay.simulate.sketch import Sketch
 from assay.workload.arrivals import Requests
 from assay.workload.sessions import Sessions
@@ -25,6 +26,11 @@ from assay.workload.sessions import Sessions
 WORTH_LOADING, WORTH_COMPILING = 5_000, 1_000_000
 #: Longest request of a stream whose lengths are not known beforehand, tokens.
 STREAM_LONGEST = 262_144
+#: Longest request there may be, tokens: the kernel counts them in 32 bits.
+MOST_TOKENS = 2**30
+
+
+_NOBODY = ("There are no requests to simulate.", "Give a trace with rows or a positive number.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,8 @@ class Tally:
     last: float = 0.0
     rows: list[NDArray[Any]] = field(default_factory=list)
 
-    def take(self, log: Any, count: int) -> None:
-        """Add the first `count` rows of the kernel's log."""
-        part = forms.packed("log", log[:count]).copy()
+    def take(self, part: NDArray[Any]) -> None:
+        """Add rows of the kernel's log."""
         status = part["status"]
         self.ended += np.bincount(status, minlength=4)
         done = status == s.COMPLETED
@@ -73,10 +78,21 @@ class Tally:
         self.good += int(within.sum())
         self.output_tokens += int(osl.sum())
         self.input_tokens += int(part["isl"][done].sum())
-        if count:
+        if len(part):
             self.last = max(self.last, float(part["end"].max()))
         if self.keep:
             self.rows.append(part)
+
+    def join(self, other: Tally) -> None:
+        """Add what another one was given."""
+        for one, more in ((self.ttft, other.ttft), (self.tpot, other.tpot), (self.e2e, other.e2e)):
+            one.join(more)
+        self.ended += other.ended
+        self.good += other.good
+        self.output_tokens += other.output_tokens
+        self.input_tokens += other.input_tokens
+        self.last = max(self.last, other.last)
+        self.rows += other.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +100,44 @@ class Run:
     """A finished (or interrupted) run: what ended, and the kernel's state.
 
     Attributes:
-        tally: requests that ended.
+        tallies: requests of each model that ended.
         state: the kernel's last `assay.simulate.state.State`, in arrays.
         first: arrival of the first request, s.
         whole: whether everything was done; False after an interruption.
         compiled: whether numba ran it.
     """
 
-    tally: Tally
+    tallies: tuple[Tally, ...]
     state: Any
     first: float
     whole: bool
     compiled: bool
+
+    @property
+    def tally(self) -> Tally:
+        """Requests that ended, of all models."""
+        if len(self.tallies) == 1:
+            return self.tallies[0]
+        every = Tally(Limits(), 0.0, self.tallies[0].keep)
+        for one in self.tallies:
+            every.join(one)
+        return every
+
+    def of(self, model: int) -> Run:
+        """Return what one model sees of a run of several: its requests, pools and units."""
+        state = self.state
+        row = state.models[model : model + 1]
+        first, pools = int(row["first"][0]), int(row["pools"][0])
+        mine = (state.units["pool"] >= first) & (state.units["pool"] < first + pools)
+        units = state.units[mine]
+        units["pool"] -= first
+        view = state._replace(
+            models=row,
+            pools=state.pools[first : first + pools],
+            units=units,
+            gaps=state.gaps[model * s.GAPS : (model + 1) * s.GAPS],
+        )
+        return replace(self, tallies=self.tallies[model : model + 1], state=view)
 
 
 def execute(  # noqa: PLR0913 - what runs, and how it is watched
@@ -138,171 +180,168 @@ def execute(  # noqa: PLR0913 - what runs, and how it is watched
     chunks = iter((traffic,) if isinstance(traffic, Requests) else traffic)
     first = next(chunks, None)
     if first is None or not len(first):
-        raise BadInput("There are no requests to simulate.", "Give a trace with rows or a positive number.")
+        raise BadInput(*_NOBODY)
     single = isinstance(traffic, Requests)
-    longest = int((first.isl + first.osl).max()) if single else STREAM_LONGEST
-    work = len(first) + (first.blocks[1].size if first.blocks is not None else 0)
-    if compiled is None:
-        enough = WORTH_LOADING if ready() else WORTH_COMPILING
-        compiled = available() and (work >= enough or not single)
-    code = kernel(compiled)
+    known = ahead(first) if single else replace(ahead(first), longest=STREAM_LONGEST, distinct=0)
+    code = _kernel(compiled, work(first) if single else WORTH_COMPILING)
     request = cluster.pools[0].copy.engine.request
-    distinct = np.unique(first.blocks[1]).size if single and first.blocks is not None else 0
-    state = build(cluster, first, longest, users, events, distinct)
-    if not compiled:
-        state = forms.as_plain(state)
-    tally = Tally(limits or Limits(), request, keep)
-    feed = Feed(chain((first,), chunks), request, cached, len(first) if single else 0, gap)
-    state, whole = _loop(code, state, feed, tally, users, progress)
+    arriving = chain((first,), chunks)
+    pieces = arriving if users or gap is not None else (p for chunk in arriving for p in cut(chunk, PIECE))
+    feed = Feed((Source(pieces, request, cached, known.block_tokens * cluster.prefix_cache, gap),))
+    state = build(Fleet((Member(cluster.pools[0].copy.model.name, cluster),)), (known,), users, events)
+    tallies = (Tally(limits or Limits(), request, keep),)
+    state, whole = _loop(code, state, feed, tallies, users, _telling(progress, len(first) if single else 0))
     start = float(first.arrival[0]) if not users else 0.0
-    return Run(tally, forms.as_arrays(state), start, whole, compiled)
+    return Run(tallies, forms.as_arrays(state), start, whole, code.compiled)
 
 
-@dataclass(slots=True)
-class Feed:
-    """Chunks of requests on their way into the kernel."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one model of a fleet is asked.
 
-    chunks: Iterator[Requests]
-    request: float
-    cached: float
-    expected: int
-    gap: NDArray[np.float64] | None = None
-    given: int = 0
-    ahead: Requests | None = None
-    over: bool = False
-
-    def refill(self, state: s.State) -> s.State:
-        """Return the state with the next chunk; blocks of requests in flight are kept."""
-        chunk = self.ahead if self.ahead is not None else next(self.chunks)
-        self.ahead = next(self.chunks, None)
-        self.given += len(chunk)
-        count, block_tokens = len(chunk), forms.read(state, "setup", "block_tokens")
-        offset, ids = np.zeros(count + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        if chunk.blocks is not None and block_tokens:
-            offset, ids = chunk.blocks[0], _held(state, scramble(chunk.blocks[1]))
-        hit = np.minimum((chunk.isl * self.cached).astype(np.int64), chunk.isl - 1)
-        coming = forms.rows(
-            s.ComingRow,
-            count,
-            arrival=chunk.arrival + self.request,
-            number=np.arange(self.given - count, self.given),
-            follow=-1,
-            isl=chunk.isl,
-            osl=chunk.osl,
-            session=chunk.session,
-            priority=np.clip(chunk.priority, 0, s.CLASSES - 1),
-            hit=hit if chunk.blocks is None else 0,
-            block=offset[:-1],
-            blocks=np.diff(offset),
-        )
-        opening = count
-        if self.gap is not None:
-            coming, opening = _in_sessions(coming, chunk, self.gap + self.request)
-        forms.write(state, "totals", "coming", 0)
-        forms.write(state, "setup", "opening", opening)
-        forms.write(state, "setup", "last", int(self.ahead is None))
-        new: dict[str, Any] = {"coming": coming, "ids": ids}
-        if not is_array(state.slots):
-            new = {name: forms.plain(name, item) for name, item in new.items()}
-        return state._replace(**new)
-
-
-def _in_sessions(coming: NDArray[Any], chunk: Requests, gap: NDArray[np.float64]) -> tuple[NDArray[Any], int]:
-    """Return the rows with those first that arrive by themselves, later turns behind, and their number."""
-    later = np.isfinite(gap) & (chunk.turn > 0)
-    order = np.concatenate([np.flatnonzero(~later), np.flatnonzero(later)])
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    by_turn = np.lexsort((chunk.turn, chunk.session))
-    same = (chunk.session[by_turn[1:]] == chunk.session[by_turn[:-1]]) & later[by_turn[1:]]
-    coming["follow"][by_turn[:-1][same]] = place[by_turn[1:][same]]
-    coming["gap"] = np.where(later, gap, 0.0)
-    return coming[order], int((~later).sum())
-
-
-def _held(state: s.State, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the ids of a chunk with those of requests still in flight behind them, their places updated."""
-    flight = state.flight
-    used = set(range(len(state.slots))) - {
-        int(slot) for slot in state.slots[: forms.read(state, "totals", "free")]
-    }
-    parts, at = [ids], len(ids)
-    for slot in sorted(used):
-        row: Any = flight[slot]
-        if isinstance(row, np.void):
-            start, count = int(row["block"]), int(row["blocks"])
-            row["block"] = at
-        else:
-            start, count = row.block, row.blocks
-            row.block = at
-        parts.append(np.asarray(state.ids[start : start + count], dtype=np.int64))
-        at += count
-    return np.concatenate(parts)
-
-
-def scramble(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return ids with well-mixed low bits, one to one, non-negative (the finaliser of SplitMix64).
-
-    Reference: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    Attributes:
+        traffic: its requests, or sessions.
+        limits: objective that its goodput counts.
+        cached: share of the input found in a prefix cache, for traffic without prefix blocks.
     """
-    z = ids.astype(np.uint64)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (z & np.uint64(0x7FFF_FFFF_FFFF_FFFF)).astype(np.int64)
+
+    traffic: Requests | Sessions
+    limits: Limits = field(default_factory=Limits)
+    cached: float = 0.0
+
+
+def execute_fleet(
+    fleet: Fleet,
+    loads: Sequence[Load],
+    *,
+    events: Sequence[Event] = (),
+    keep: bool = False,
+    compiled: bool | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Run:
+    """Run the traffic of several models until every request has ended.
+
+    Args:
+        fleet: what serves.
+        loads: what each model is asked, in the order of the fleet; times count from one start.
+        events: failures by unit (see `Fleet`), sorted by time.
+        keep, compiled, progress: as for `execute`.
+
+    Raises:
+        BadInput: no requests.
+        DoesNotFit: a model leaves no memory for a cache.
+    """
+    plain = [load.traffic.requests if isinstance(load.traffic, Sessions) else load.traffic for load in loads]
+    if not all(len(traffic) for traffic in plain):
+        raise BadInput(*_NOBODY)
+    known = [ahead(traffic) for traffic in plain]
+    sources, tallies = [], []
+    for member, load, traffic, one in zip(fleet.members, loads, plain, known, strict=True):
+        cluster = member.cluster
+        request = cluster.pools[0].copy.engine.request
+        gap = load.traffic.gap if isinstance(load.traffic, Sessions) else None
+        tokens = one.block_tokens * cluster.prefix_cache
+        sources.append(Source(iter((traffic,)), request, load.cached, tokens, gap))
+        tallies.append(Tally(load.limits, request, keep))
+    code = _kernel(compiled, sum(work(traffic) for traffic in plain))
+    state = build(fleet, known, 0, events)
+    count = sum(len(traffic) for traffic in plain)
+    state, whole = _loop(code, state, Feed(sources), tallies, 0, _telling(progress, count))
+    start = min(float(traffic.arrival[0]) for traffic in plain)
+    return Run(tuple(tallies), forms.as_arrays(state), start, whole, code.compiled)
+
+
+def ahead(traffic: Requests) -> Ahead:
+    """Return what is known of requests before they come.
+
+    Raises:
+        BadInput: one is longer than the kernel counts.
+    """
+    distinct = np.unique(traffic.blocks[1]).size if traffic.blocks is not None else 0
+    return Ahead(_longest(traffic), traffic.block_tokens, traffic.span, distinct)
+
+
+def work(traffic: Requests) -> int:
+    """Return requests and prefix blocks."""
+    return len(traffic) + (traffic.blocks[1].size if traffic.blocks is not None else 0)
+
+
+def _kernel(compiled: bool | None, size: int) -> Kernel:
+    """Return the kernel asked for, or the one that pays for so much work."""
+    if compiled is None:
+        compiled = available() and size >= (WORTH_LOADING if ready() else WORTH_COMPILING)
+    return kernel(compiled)
+
+
+def _telling(progress: Callable[[str, float], None] | None, expected: int) -> Callable[[int], None]:
+    """Return what is called with the requests that have ended."""
+
+    def tell(ended: int) -> None:
+        if progress is not None:
+            progress(f"{ended:,} requests", min(ended / expected, 1.0) if expected else 0.0)
+
+    return tell
+
+
+def _longest(traffic: Requests) -> int:
+    """Return the tokens of the longest request.
+
+    Raises:
+        BadInput: it is longer than the kernel counts.
+    """
+    longest = int((traffic.isl + traffic.osl).max())
+    if longest > MOST_TOKENS:
+        raise BadInput(
+            f"A request of {longest:,} tokens is longer than any that is simulated.", "Leave it out."
+        )
+    return longest
 
 
 def _loop(
     code: Kernel,
     state: s.State,
     feed: Feed,
-    tally: Tally,
+    tallies: Sequence[Tally],
     users: int,
-    progress: Callable[[str, float], None] | None,
+    tell: Callable[[int], None],
 ) -> tuple[s.State, bool]:
+    """Run until everything is done; return the state and whether it is."""
+    if not code.compiled:
+        state = forms.as_plain(state)
     state = feed.refill(state)
     try:
         asking = min(users, feed.given)
         while True:
             reason = code.serve(state, asking)
             asking = 0
-            tally.take(state.log, forms.read(state, "totals", "logged"))
-            forms.write(state, "totals", "logged", 0)
+            _drain(state, tallies)
             if reason == s.DONE:
                 return state, True
             if reason == s.MORE_REQUESTS:
                 state = feed.refill(state)
             elif reason == s.MORE_SLOTS:
-                state = grow(state)
-            elif progress is not None:
-                share = int(tally.ended.sum()) / feed.expected if feed.expected else 0.0
-                progress(f"{int(tally.ended.sum()):,} requests", min(share, 1.0))
+                grow(state)
+            else:
+                tell(sum(int(tally.ended.sum()) for tally in tallies))
     except KeyboardInterrupt:
-        tally.take(state.log, forms.read(state, "totals", "logged"))
+        _drain(state, tallies)
         return state, False
 
 
-def is_array(items: Any) -> bool:
-    """Return whether a field of the state has its compiled form."""
-    return isinstance(items, np.ndarray)
+def _drain(state: s.State, tallies: Sequence[Tally]) -> None:
+    """Hand the kernel's log to the tallies and empty it."""
+    count = forms.read(state, "totals", "logged")
+    part = forms.packed("log", state.log[:count]).copy()
+    forms.write(state, "totals", "logged", 0)
+    for model, tally in enumerate(tallies):
+        tally.take(part if len(tallies) == 1 else part[part["model"] == model])
 
 
-def grow(state: s.State) -> s.State:
-    """Return the state with twice the slots for requests in flight."""
-    wide = forms.as_arrays(state)
-    size = len(wide.slots)
-
-    def longer(array: Any) -> Any:
-        return np.concatenate([array, np.zeros_like(array)])
-
-    slots = longer(wide.slots)
-    slots[:size] = np.arange(2 * size - 1, size - 1, -1)
-    forms.write(wide, "totals", "free", size)
-    wide = wide._replace(
-        flight=longer(wide.flight),
-        slots=slots,
-        later_at=longer(wide.later_at),
-        later_slot=longer(wide.later_slot),
-        log=longer(wide.log),
-    )
-    return wide if is_array(state.slots) else forms.as_plain(wide)
+def grow(state: s.State) -> None:
+    """Make room for twice as many requests in flight; no slot is free."""
+    size = len(state.slots)
+    for name in ("flight", "slots", "later_at", "later_slot", "log"):
+        forms.lengthen(state, name, size)
+    slots: Any = state.slots
+    slots[:size] = range(2 * size - 1, size - 1, -1)
+    forms.write(state, "totals", "free", size)

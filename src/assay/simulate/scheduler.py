@@ -6,19 +6,21 @@ from assay.simulate.intake import postpone
 from assay.simulate.offload import cross, fetch, reach, swap_out
 from assay.simulate.prefix import matched, pin, shrink, unpin
 from assay.simulate.queues import pop, push, put_back, take_first
-from assay.simulate.state import CLASSES, FlightRow, PoolRow, State, UnitRow
+from assay.simulate.rows import FlightRow, PoolRow, UnitRow
+from assay.simulate.state import CLASSES, State
+from assay.simulate.turns import has_turn
 from assay.simulate.walking import surface
 
 
-def prompt_cache(state: State, pool: PoolRow, flight: FlightRow) -> float:
+def prompt_cache(pool: PoolRow, flight: FlightRow) -> float:
     """Return the tokens of cache that a prompt under way holds alone: its own, less shared, plus rounding."""
-    return flight.isl + flight.made - flight.pinned * state.setup[0].block_tokens + pool.charge
+    return flight.isl + flight.made - flight.pinned * pool.block_tokens + pool.charge
 
 
-def decode_cache(state: State, pool: PoolRow, unit: UnitRow, flight: FlightRow) -> float:
+def decode_cache(pool: PoolRow, unit: UnitRow, flight: FlightRow) -> float:
     """Return the tokens of cache that a decoding request holds alone."""
     own = flight.base + pool.yields * unit.steps
-    return own - flight.pinned * state.setup[0].block_tokens + pool.charge
+    return own - flight.pinned * pool.block_tokens + pool.charge
 
 
 def fill(state: State, number: int) -> tuple[int, int, float]:
@@ -70,7 +72,7 @@ def admit_next(state: State, number: int) -> int:
         while state.head[queue] < 0:
             queue += 1
         slot = state.head[queue]
-        if not admit(state, number, slot):
+        if not has_turn(state, number, slot) or not admit(state, number, slot):
             return -1
         take_first(state, queue)
         unit.waiting -= 1
@@ -111,7 +113,7 @@ def admit(state: State, number: int, slot: int) -> bool:
     found, unused = 0, 0
     if flight.blocks > 0 and flight.staged == 0 and flight.swapped == 0:
         found, unused = matched(state, number, slot)
-    size = state.setup[0].block_tokens
+    size = pool.block_tokens
     needed = computed(flight) - found * size + pool.charge
     wanted = flight.osl - flight.made
     kept = float(unused * size)
@@ -143,13 +145,14 @@ def computed(flight: FlightRow) -> int:
 def recall(state: State, number: int, slot: int, found: int) -> None:
     """Count what an admitted request finds in the caches, and start loading what lies in tiers."""
     unit, flight, totals = state.units[number], state.flight[slot], state.totals[0]
-    size, ready, loaded = state.setup[0].block_tokens, totals.now, 0
+    pool, model = state.pools[unit.pool], state.models[flight.model]
+    size, ready, loaded = pool.block_tokens, totals.now, 0
     before = flight.left
     if flight.swapped > 0:
         tier = state.tiers[unit.tier]
         ready = cross(tier, totals.now, float(flight.swapped))
     elif flight.blocks > 0:
-        if state.pools[unit.pool].tiers > 0:
+        if pool.tiers > 0:
             loaded = reach(state, number, slot, found)
             if loaded > 0:
                 ready = fetch(state, number, slot, found, loaded)
@@ -158,8 +161,8 @@ def recall(state: State, number: int, slot: int, found: int) -> None:
         flight.left = computed(flight) - flight.hit
     if flight.order < 0:
         flight.hit = max(flight.hit, (found + loaded) * size)
-        totals.hit_tokens += flight.hit
-        totals.prompt_tokens += flight.isl
+        model.hit_tokens += flight.hit
+        model.prompt_tokens += flight.isl
     unit.queue += flight.left - before
     if ready > totals.now:
         flight.loading = number + 1
@@ -179,10 +182,10 @@ def join(state: State, number: int, slot: int) -> None:
     flight.base = tokens - yields * unit.steps
     flight.end = unit.steps + needed
     unit.future += needed * yields - wanted
-    push(state.ends, state.heap, number * state.setup[0].heap_size, unit.count, flight.end, slot)
+    push(state.ends, state.heap, unit.bottom, unit.count, flight.end, slot)
     unit.count += 1
     unit.context += tokens
-    unit.used += decode_cache(state, pool, unit, flight)
+    unit.used += decode_cache(pool, unit, flight)
     unit.peak = max(unit.peak, unit.used)
     shrink(state, unit)
 
@@ -207,17 +210,17 @@ def preempt(state: State, number: int) -> None:
     if unit.loading > 0:
         slot = drop_last_loading(state, number)
         flight = state.flight[slot]
-        unit.used -= computed(flight) - flight.pinned * state.setup[0].block_tokens + pool.charge
+        unit.used -= computed(flight) - flight.pinned * pool.block_tokens + pool.charge
         unit.future -= flight.osl - flight.made
     elif unit.prompting > 0:
         slot = drop_last_prompt(state, unit)
         flight = state.flight[slot]
-        unit.used -= prompt_cache(state, pool, flight)
+        unit.used -= prompt_cache(pool, flight)
         unit.future -= flight.osl - flight.made
     else:
         slot = drop_last_decode(state, number)
         flight = state.flight[slot]
-        unit.used -= decode_cache(state, pool, unit, flight)
+        unit.used -= decode_cache(pool, unit, flight)
         unit.future -= (flight.end - unit.steps) * pool.yields
         flight.made = min(int(flight.base + pool.yields * unit.steps) - flight.isl + 1, flight.osl - 1)
         if swap_out(state, number, flight):
@@ -225,11 +228,12 @@ def preempt(state: State, number: int) -> None:
     unpin(state, number, slot)
     flight.staged = 0
     flight.preempted += 1
-    totals.preempted += 1
+    model = state.models[flight.model]
+    model.preempted += 1
     if flight.swapped == 0:
         unit.queue += flight.isl + flight.made - flight.left
         flight.left = flight.isl + flight.made
-        totals.lost_tokens += flight.left
+        model.lost_tokens += flight.left
     totals.waiting += 1
     totals.running -= 1
     unit.waiting += 1
@@ -270,7 +274,7 @@ def drop_last_prompt(state: State, unit: UnitRow) -> int:
 def drop_last_decode(state: State, number: int) -> int:
     """Take the decoding request that was admitted last out of the heap and return its slot."""
     unit = state.units[number]
-    bottom = number * state.setup[0].heap_size
+    bottom = unit.bottom
     best = 0
     for at in range(1, unit.count):
         if state.flight[state.heap[bottom + at]].order > state.flight[state.heap[bottom + best]].order:

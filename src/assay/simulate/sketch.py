@@ -47,6 +47,22 @@ class Sketch:
         else:
             self.bins += histogram(numbers)
 
+    def join(self, other: Sketch) -> None:
+        """Add all that another one was given."""
+        if not other.count:
+            return
+        self.count += other.count
+        self.total += other.total
+        self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
+        self.kept += other.kept
+        if self.bins is None and other.bins is None and self.count <= EXACT:
+            return
+        bins = histogram(np.concatenate(self.kept)) if self.kept else np.zeros(GAPS, dtype=np.int64)
+        self.kept = []
+        for known in (self.bins, other.bins):
+            bins += known if known is not None else 0
+        self.bins = bins
+
     def summary(self) -> dict[str, float]:
         """Return mean, quantiles and the greatest; NaN where there is nothing."""
         if not self.count:

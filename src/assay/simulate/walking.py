@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from assay.simulate.state import Floats, PoolRow
+from assay.simulate.rows import PoolRow
+from assay.simulate.state import Floats
 
 
 def place(x: float) -> int:

@@ -38,7 +38,7 @@ class Row:
         meets: whether the SLO holds; a row that does not is never ranked first.
         limited_by: the resource most of the step time goes to: memory bandwidth, compute, links,
             launch and host, capacity.
-        basis: weakest rung of evidence among the figures.
+        basis: weakest rung of evidence among the figures that rank rows; energy has its own.
         moves: change -> factor on throughput at the same SLO (`memory bandwidth x2` -> 1.6).
         memory: bytes per chip by term (weights, kv cache, state, activations, reserve).
         power_watts: provisioned power of all chips, W; None if unpublished.

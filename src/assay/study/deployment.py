@@ -50,9 +50,11 @@ class Deployment:
         return "disaggregated" if self.prefill else "aggregated"
 
     def _extras(self) -> str:
-        """Return what follows the layout: ` MTP3`, ` R32` for 32 redundant experts."""
+        """Return what follows the layout: ` MTP3`, ` EAGLE x3`, ` R32` for 32 redundant experts."""
         copies = f"R{self.redundant}" if self.redundant else ""
-        return "".join(f" {word}" for word in (self.speculation, copies) if word)
+        # three drafts of a head of this type: the name without a space is that of one method
+        drafts = self.speculation.replace("EAGLE", "EAGLE x")
+        return "".join(f" {word}" for word in (drafts, copies) if word)
 
     def label(self) -> str:
         """Return the label people write: `4xDEP16`, `4xTP2 prefill + 1xDEP32 decode MTP3`, `DEP32 R32`."""

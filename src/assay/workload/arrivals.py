@@ -86,7 +86,7 @@ class Requests:
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64).ravel()
         if index.size and (np.diff(index) < 0).any():
             index = np.sort(index, kind="stable")
-        columns = {name: getattr(self, name)[index] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[index] for name in COLUMNS}
         return Requests(**columns, blocks=_gather(self.blocks, index), block_tokens=self.block_tokens)
 
     def between(self, start: float, end: float) -> Requests:
@@ -147,7 +147,8 @@ class Requests:
         )
 
 
-_COLUMNS = ("arrival", "isl", "osl", "session", "turn", "priority")
+#: Columns of `Requests` with one entry a request.
+COLUMNS = ("arrival", "isl", "osl", "session", "turn", "priority")
 
 
 def requests(
@@ -207,7 +208,7 @@ def concat(parts: Sequence[Requests], *, distinct: bool = True) -> Requests:
     sizes = {part.block_tokens for part in parts if part.block_tokens}
     size = min(sizes, default=0)
     parts = [part.with_block_tokens(size) if part.block_tokens else part for part in parts]
-    columns = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
+    columns = {name: [getattr(part, name) for part in parts] for name in COLUMNS}
     if distinct:
         columns["session"] = _renumber(columns["session"])
     ids = [part.blocks[1] if part.blocks else np.empty(0, np.int64) for part in parts]

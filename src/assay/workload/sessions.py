@@ -88,6 +88,10 @@ class Sessions:
     requests: Requests
     gap: Floats
 
+    def scaled(self, rate: float) -> Sessions:
+        """Return the same sessions, their starts and pauses so many times as fast."""
+        return Sessions(self.requests.scaled(rate=rate), self.gap / rate)
+
 
 def shape(name: str, extra: Sequence[Path] = ()) -> SessionShape:
     """Return the published shape of the sessions of a workload.
@@ -159,19 +163,27 @@ def sessions(
 def paced(trace: Requests, gap: Floats) -> Sessions:
     """Return a trace as sessions, from the gaps it measured (`Trace.measured["gap_s"]`).
 
-    A later turn whose gap is not known becomes a first turn of its own, at its own time.
+    A later turn whose gap is not known, or whose session begins before the trace, comes at its own time; what
+    follows it goes on behind it, as a session of its own.
 
     Raises:
         BadInput: as many gaps as requests are missing.
     """
     if gap.shape != trace.arrival.shape:
         raise BadInput(f"{gap.size} gaps for {len(trace)} requests.", "One a request; NaN where not known.")
-    unknown = (trace.turn > 0) & ~np.isfinite(gap)
+    order = np.lexsort((trace.turn, trace.session))
+    owner = trace.session[order]
+    first = np.append(True, owner[1:] != owner[:-1])
+    begins = first | ~np.isfinite(gap[order]) | (owner < 0)
+    chain = np.cumsum(begins) - 1
+    starts = np.flatnonzero(begins)
     fresh = int(trace.session.max(initial=-1)) + 1
-    session = trace.session.copy()
-    session[unknown] = fresh + np.arange(int(unknown.sum()))
-    turn = np.where(unknown, 0, trace.turn).astype(np.int32)
-    return Sessions(replace(trace, session=session, turn=turn), np.where(trace.turn > 0, gap, np.nan))
+    kept = first[starts]
+    names = np.where(kept, owner[starts], fresh + np.cumsum(~kept) - 1)
+    session, turn = np.empty_like(trace.session), np.empty_like(trace.turn)
+    session[order] = names[chain]
+    turn[order] = np.arange(len(order)) - starts[chain]
+    return Sessions(replace(trace, session=session, turn=turn), np.where(turn > 0, gap, np.nan))
 
 
 def _turns(kind: SessionShape, count: int, rng: np.random.Generator) -> Ints:

@@ -328,14 +328,15 @@ def _trace(
     measured = {name: values[order] for name, values in whole.measured.items()}
     if session is not None and (whole.turn is None or not np.isfinite(whole.turn).all()):
         found = replace(found, turn=turns(found.session))
-    if session is not None and "e2e_s" in measured:
-        measured["gap_s"] = agents.session_gaps(found.arrival, found.session, measured["e2e_s"])
+    notes: tuple[str, ...] = (
+        () if whole.time is not None else ("The file has no times: all requests arrive at 0; give a rate.",)
+    )
+    if session is not None:
+        measured["gap_s"], negative = agents.pauses(found.arrival, found.session, measured)
+        notes += (f"{negative:,} negative pauses before a turn are not used.",) if negative else ()
     began = ""
     if zero is not None and zero >= _EPOCH:
         began = f"{np.datetime64(zero + round(given.start * 1e9), 'ns').astype('M8[ms]')}Z"
-    notes = (
-        () if whole.time is not None else ("The file has no times: all requests arrive at 0; give a rate.",)
-    )
     return Trace(
         reader.name, reader.format, found, notes=notes, timed=whole.time is not None, began=began,
         measured=rows.known(measured), line=whole.line[order],

@@ -20,49 +20,14 @@ from assay.report.launch.emit import TARGETS, emit
 from assay.report.launch.files import Files, LaunchFile
 from assay.report.launch.support import Unsupported
 from assay.study.answer import Row
-from assay.study.question import Question
+from assay.study.question import Caches, Question
 
 Make = Callable[..., Row]
-
-#: Model, system, layout, and what else the row says: together they use every flag of the table.
-CASES: dict[str, tuple[str, str, str, dict[str, object]]] = {
-    "one node": ("llama-3.3-70b", "h200", "tp8", {"kv": "fp8"}),
-    "quantised while loading": ("qwen3-8b", "h100", "tp1", {"weights": "fp8", "replicas": 4}),
-    "experts": ("kimi-k2.5", "b200", "dep8", {"weights": "fp4", "kv": "fp8"}),
-    "groups over nodes": ("deepseek-v3.2", "h200", "dep32", {}),
-    "redundant experts": ("deepseek-v3.2", "h200", "dep16", {"redundant": 32}),
-    "group over nodes": ("kimi-k2", "h100", "tp16", {}),
-    "stages": ("kimi-k2", "h100", "tp8pp2", {}),
-    "context": ("glm-5.2", "h200", "tp4cp2", {}),
-    "compute domain": ("kimi-k3", "gb200-nvl72", "dep16", {}),
-    "drafts": ("deepseek-r1", "b200", "dep8", {"speculation": "MTP3"}),
-    "draft model": ("gpt-oss-120b", "h100", "tp2", {"speculation": "EAGLE2"}),
-    "amd": ("deepseek-r1", "mi355x", "tp8", {"kv": "fp8"}),
-    "block": ("deepseek-v4-pro", "b200", "dep8", {}),
-    "apart": ("deepseek-r1", "b200", "dep8", {"prefill": "4xtep4", "replicas": 2, "kv": "fp8"}),
-    "apart, equal": ("deepseek-r1", "b200", "dep8", {"prefill": "2xdep8"}),
-    "apart, nodes": ("deepseek-r1", "h200", "dep32", {"prefill": "2xdep16", "speculation": "MTP1"}),
-    "apart, chips": ("llama-3.3-70b", "h200", "tp4", {"prefill": "2xtp2", "prefill_system": "h100"}),
-}
+Every = Callable[..., Iterator[tuple[str, Files]]]
 
 
 def question(model: str, **more: object) -> Question:
     return Question(model=model, isl=4096, osl=1024, ttft=2.0, tpot=0.05, **more)  # type: ignore[arg-type]
-
-
-def every(launched: Make, target: str, **more: object) -> Iterator[tuple[str, Files]]:
-    """The files of every case that the target can run, with each engine it can start."""
-    engines = (target,) if target in ("vllm", "sglang", "trtllm") else ("vllm", "sglang", "trtllm")
-    for name, (model, system, layout, fields) in CASES.items():
-        for engine in engines:
-            try:
-                row = launched(system, layout, **fields)
-                yield (
-                    f"{name} {engine}",
-                    emit(row, question(model, **more), target, engine="" if engine == target else engine),
-                )
-            except Unsupported:
-                continue
 
 
 def flags(text: str) -> dict[str, str]:
@@ -87,10 +52,10 @@ SIDECAR = {"vllm-port", "connector"}
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_emitted_flag_is_in_the_table(launched: Make, target: str) -> None:
+def test_every_emitted_flag_is_in_the_table(every: Every, target: str) -> None:
     everything = {flag for tool in tools() for flag in known(tool)} | SIDECAR
     count = 0
-    for name, files in every(launched, target):
+    for name, files in every(target):
         for file in files.files:
             code = re.sub(r"(^|\s)#.*", "", file.text)
             written = set(re.findall(r"(?<=[\s(])--([a-z][\w-]*)", code))
@@ -108,7 +73,7 @@ def test_a_flag_that_the_tool_does_not_have_is_refused() -> None:
 
 
 def test_every_flag_of_the_table_is_emitted_by_some_row(
-    launched: Make, monkeypatch: pytest.MonkeyPatch
+    every: Every, tiers: tuple[Caches, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: set[tuple[str, str]] = set()
     made = argument
@@ -117,11 +82,11 @@ def test_every_flag_of_the_table_is_emitted_by_some_row(
         used.add((tool, name))
         return made(tool, name, *rest, **named)  # type: ignore[arg-type]
 
-    for module in ("setting", "vllm", "sglang", "trtllm", "dynamo", "loadtest"):
+    for module in ("arguments", "setting", "tiers", "vllm", "sglang", "trtllm", "dynamo", "loadtest"):
         monkeypatch.setattr(f"assay.report.launch.{module}.argument", note)
     for target in TARGETS:
-        for more in ({}, {"cached": 0.5, "rate": 3.0}):
-            assert list(every(launched, target, **more))
+        for more in ({}, {"cached": 0.5, "rate": 3.0}, *({"caches": caches} for caches in tiers)):
+            assert list(every(target, **more))
     table = {(tool, flag) for tool, entry in tools().items() for flag in entry["flags"]}
     assert table - used == set()
 
@@ -137,34 +102,6 @@ def test_the_table_says_where_each_tool_was_read() -> None:
         assert {"value", "unit", "source", "date", "basis", "note"} <= set(rule), name
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-@pytest.mark.parametrize("target", TARGETS)
-def test_scripts_are_valid_bash(launched: Make, target: str) -> None:
-    texts: list[str] = []
-    for _, files in every(launched, target, cached=0.5):
-        for file in files.files:
-            if file.name.endswith(".sh"):
-                texts.append(file.text)
-            else:
-                texts += [word for word in strings(list(yaml.safe_load_all(file.text))) if "\nexec " in word]
-    assert texts
-    whole = "\n".join(f"f{k}() {{\n{text}\n}}" for k, text in enumerate(texts))
-    done = subprocess.run(["bash", "-n"], input=whole, text=True, capture_output=True, check=False)
-    assert done.stderr == ""
-
-
-def strings(value: object) -> Iterator[str]:
-    """All texts inside a document."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from strings(item)
-
-
 def test_vllm_on_one_node(launched: Make) -> None:
     files = emit(launched("h200", "tp8", kv="fp8"), question("llama-3.3-70b"), "vllm")
     assert [file.name for file in files.files] == ["serve.sh", "loadtest.sh"]
@@ -173,7 +110,7 @@ def test_vllm_on_one_node(launched: Make) -> None:
     assert "exec vllm serve meta-llama/Llama-3.3-70B-Instruct" in text
     found = flags(text)
     assert found["tensor-parallel-size"] == "8"
-    assert found["max-model-len"] == "10240"  # 2 x (4096 + 1024), a multiple of 1024
+    assert found["max-model-len"] == "10240"  # 2 x (4096 + 1024): nobody said how long the longest is
     assert found["max-num-seqs"] == "256"
     assert found["gpu-memory-utilization"] == "0.9"  # 1 - 20 / 200
     assert found["kv-cache-dtype"] == "fp8"
@@ -319,8 +256,10 @@ def test_prefill_and_decode_apart(launched: Make) -> None:
     assert len(re.findall(r"--prefill ", router)) == 4
     assert len(re.findall(r"--decode ", router)) == 2
     assert "intra-node-data-parallel-size" not in router
-    assert first["port"] in router
-    assert second["port"] in router
+    for server in (first, second):  # a variable replaces the port beside another server of the node
+        usual = re.fullmatch(r"\$\{PORT:-(\d+)\}", server["port"])
+        assert usual
+        assert f':{usual[1]}"' in router
 
 
 def test_the_router_is_told_of_attention_groups_where_all_servers_have_as_many(launched: Make) -> None:
@@ -333,7 +272,11 @@ def test_sglang_prefill_and_decode_apart(launched: Make) -> None:
     files = emit(row, question("deepseek-r1"), "sglang")
     for role in ("prefill", "decode"):
         assert flags(script(files, f"serve-{role}.sh"))["disaggregation-mode"] == role
-    assert '--prefill "http://${PREFILL_3}:30000" "8998"' in script(files, "router.sh")
+    assert '--prefill "http://${PREFILL_3}:30001" "8998"' in script(files, "router.sh")
+    assert '--decode "http://${DECODE_1}:30002"' in script(files, "router.sh")
+    assert '--port "${PORT:-30001}"' in script(files, "serve-prefill.sh")
+    assert '--disaggregation-bootstrap-port "${BOOTSTRAP_PORT:-8998}"' in script(files, "serve-prefill.sh")
+    assert "bootstrap-port" not in script(files, "serve-decode.sh")  # it listens at prefill only
 
 
 def test_different_chips_are_a_warning(launched: Make) -> None:
@@ -350,7 +293,7 @@ def test_different_chips_are_a_warning(launched: Make) -> None:
         ("vllm", "deepseek-r1", "tep8pp2", {"speculation": "MTP1"}, "without PP"),
         ("trtllm", "deepseek-r1", "dp4tp2ep8", {}, "every chip of a stage"),
         ("trtllm", "deepseek-r1", "tp4cp2", {}, "context parallelism"),
-        ("trtllm", "gpt-oss-120b", "tp8", {"speculation": "EAGLE2"}, "draft model"),
+        ("trtllm", "deepseek-r1", "dep8", {"redundant": 12}, "and their copies together to divide"),
     ],
 )
 def test_what_an_engine_cannot_be_told_is_refused(

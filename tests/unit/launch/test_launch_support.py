@@ -48,6 +48,9 @@ def test_every_row_of_the_table_has_a_source_and_a_date() -> None:
         "serve",
         "devices",
         "products",
+        "ranks",
+        "prompt_splits",
+        "environment",
     ):
         for row in content[part]:
             assert row["source"] in content["sources"], row

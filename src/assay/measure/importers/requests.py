@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from assay.catalogue.load import catalogue
 from assay.errors import BadInput
 from assay.measure.layouts import number
 
@@ -21,7 +23,7 @@ def runs(rows: Iterable[tuple[int, Mapping[str, str]]], name: str) -> list[Row]:
     """Return the columns of each run (hardware, model, version) of a table of requests.
 
     The load is open: the rate is requests over the span of arrivals. `assay simulate` replays the same
-    table request by request.
+    table request by request. Layout and formats are those of the table, else of `settings`, else one chip.
 
     Args:
         rows: (line, column -> text).
@@ -37,7 +39,23 @@ def runs(rows: Iterable[tuple[int, Mapping[str, str]]], name: str) -> list[Row]:
     return [_run(key, items, name) for key, items in grouped.items()]
 
 
+def settings(hardware: str, model: str, version: str) -> Mapping[str, Any]:
+    """Return how a published run was made, from `data/measurements/runs.yaml`; empty where nobody says.
+
+    Args:
+        hardware, model, version: as the table of requests writes them.
+    """
+    known: Mapping[str, Mapping[str, Any]] = catalogue().table("measurements/runs")["runs"]
+    return known.get("/".join((hardware, model, version)), {})
+
+
 def _run(key: tuple[str, str, str], items: list[Mapping[str, str]], name: str) -> Row:
+    known = settings(*key)
+    degrees = {
+        column: next((item[column] for item in items if item.get(column)), str(known.get(column, "1")))
+        for column in ("tp", "dp", "ep")
+    }
+    chips = str(int(degrees["tp"]) * int(degrees["dp"])) if known else "1"
     try:
         columns = {
             column: np.array([float(item[column]) for item in items])
@@ -55,8 +73,12 @@ def _run(key: tuple[str, str, str], items: list[Mapping[str, str]], name: str) -
         "model": key[1],
         "framework": "vLLM",
         "framework_version": key[2],
-        "tp": next((item["tp"] for item in items if item.get("tp")), "1"),
-        "n_accelerators": next((item["n_accelerators"] for item in items if item.get("n_accelerators")), "1"),
+        **degrees,
+        "n_accelerators": next(
+            (item["n_accelerators"] for item in items if item.get("n_accelerators")), chips
+        ),
+        "quant": str(known.get("quant", "")),
+        "kv_dtype": str(known.get("kv", "")),
         "phase": "e2e",
         "requests": repr(float(len(items))),
         "input_len": repr(float(columns["input_tokens"].mean())),

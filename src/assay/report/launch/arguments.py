@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from assay.catalogue.load import catalogue
 from assay.errors import BadFact
+from assay.report.launch.fields import verify
 
 #: Columns between which the reasons of a script begin.
 _LEFT, _RIGHT = 30, 64
@@ -58,6 +60,11 @@ def known(tool: str) -> Mapping[str, str]:
     return {**passed, **entry["flags"]}
 
 
+def ports(usual: int) -> str:
+    """Return a port that a variable replaces: several servers of a node need one each."""
+    return f"${{PORT:-{usual}}}"
+
+
 def argument(tool: str, name: str, value: object = "", why: str = "", *, raw: bool = False) -> Argument:
     """Return a flag of a tool.
 
@@ -75,6 +82,16 @@ def argument(tool: str, name: str, value: object = "", why: str = "", *, raw: bo
     if name not in flags:
         raise BadFact(f"{tool} has no flag --{name} in engines/flags.yaml.", "Add it there with its source.")
     return Argument(name, str(value), why or str(flags[name]), raw)
+
+
+def json_argument(tool: str, name: str, value: Mapping[str, Any], why: str) -> Argument:
+    """Return a flag whose value is a JSON object, every field of it known to its tool.
+
+    Raises:
+        BadFact: the tool is not known to have this flag, or the flag this field.
+    """
+    verify(f"{tool.removeprefix('dynamo.')} {name}", value)
+    return argument(tool, name, json.dumps(value), why)
 
 
 def program(tool: str) -> str:

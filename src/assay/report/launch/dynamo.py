@@ -6,7 +6,6 @@ and the flags of the whole engine.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,10 +84,9 @@ def arguments(setting: Setting, pool: Pool) -> list[Argument]:
     parsers = [argument(tool, flag, value, f"{why} ({source})") for flag, value, why in rows]
     if setting.engine == "vllm":
         flags = [item for item in vllm.arguments(setting, pool) if item.name not in _SERVER]
-        if pool.role != "serve":
-            both = json.dumps({"kv_connector": "NixlConnector", "kv_role": "kv_both"})
+        if pool.role != "serve":  # Dynamo asks both sides for either role
             flags = [item for item in flags if item.name != "kv-transfer-config"]
-            flags.append(argument(tool, "kv-transfer-config", both, "caches travel over NIXL"))
+            flags += vllm.cache_arguments(setting, pool, role="kv_both")
         model = argument(tool, "model", setting.checkpoint.path, "weights in the row's format")
         return [model, *flags, *mode, *parsers]
     if setting.engine == "sglang":

@@ -9,9 +9,21 @@ from pathlib import Path
 from assay import __version__
 from assay.catalogue.quality import quality_note
 from assay.errors import BadInput, NotMet
-from assay.report.launch import dynamo, kserve, kubernetes, llmd, loadtest, sglang, support, trtllm, vllm
+from assay.report.launch import (
+    dynamo,
+    kserve,
+    kubernetes,
+    llmd,
+    loadtest,
+    sglang,
+    support,
+    tiers,
+    trtllm,
+    vllm,
+)
 from assay.report.launch.arguments import version
 from assay.report.launch.files import Files, LaunchFile
+from assay.report.launch.manifests import multi_node_nvlink
 from assay.report.launch.setting import Pool, Setting, setting
 from assay.report.launch.support import ENGINES
 from assay.study.answer import Answer, Row
@@ -30,7 +42,15 @@ _REFUSED = {"kserve": "kserve-engine", "llm-d": "llm-d-engine"}
 _SERVERS = {"sglang": "http://localhost:30000"}
 
 
-def emit(row: Row, question: Question, target: str, *, engine: str = "", facts: Sequence[Path] = ()) -> Files:
+def emit(
+    row: Row,
+    question: Question,
+    target: str,
+    *,
+    engine: str = "",
+    facts: Sequence[Path] = (),
+    stated: int | None = None,
+) -> Files:
     """Return the files that would run a row.
 
     Args:
@@ -39,6 +59,7 @@ def emit(row: Row, question: Question, target: str, *, engine: str = "", facts: 
         target: one of `TARGETS`.
         engine: engine that a cluster target starts; "" = the row's, else the target's usual one.
         facts: folders of the user's own facts.
+        stated: longest request to serve, tokens; None = as the trace or workload has it.
 
     Raises:
         BadInput: an unknown target or engine, or an engine given twice.
@@ -47,7 +68,7 @@ def emit(row: Row, question: Question, target: str, *, engine: str = "", facts: 
     if target not in TARGETS:
         raise BadInput(f"No target {target!r}.", f"Choose one of {', '.join(TARGETS)}.")
     chosen = started(row, question, target, engine)
-    made = setting(row, question, chosen, facts)
+    made = setting(row, question, chosen, facts, stated)
     checks: Mapping[str, Callable[[Pool], None]] = {
         "vllm": vllm.check,
         "sglang": sglang.check,
@@ -71,12 +92,14 @@ def emit(row: Row, question: Question, target: str, *, engine: str = "", facts: 
         engine=chosen,
         files=(*found, LaunchFile("loadtest.sh", test)),
         status=made.verdict.status,
-        warnings=tuple(warnings(made)),
+        warnings=tuple(warnings(made, target)),
     )
 
 
-def best(answer: Answer, target: str, *, engine: str = "", facts: Sequence[Path] = ()) -> Files:
-    """Return the files of an answer's best row.
+def best(
+    answer: Answer, target: str, *, engine: str = "", facts: Sequence[Path] = (), stated: int | None = None
+) -> Files:
+    """Return the files of an answer's best row; arguments as of `emit`.
 
     Raises:
         NotMet: no row meets the limits.
@@ -86,7 +109,7 @@ def best(answer: Answer, target: str, *, engine: str = "", facts: Sequence[Path]
     if row is None:
         raise NotMet("No row meets the limits, so there is nothing to launch.", "Lift a limit.")
     try:
-        return emit(row, answer.question, target, engine=engine, facts=facts)
+        return emit(row, answer.question, target, engine=engine, facts=facts, stated=stated)
     except support.Unsupported as error:
         for other in answer.rows[1:]:
             if other.fits and other.meets and _possible(other, answer.question, target, engine, facts):
@@ -137,18 +160,18 @@ def heading(made: Setting, target: str, *, what: str = "") -> list[str]:
     )
     weights = f"w {row.deployment.weights}, kv {row.deployment.kv}"
     lines = [
-        f"{made.served} on {row.deployment.system_name}: {pools}, {weights}; {row.chips} chips.",
+        f"{made.served} on {row.deployment.system_name}: {pools}, {weights}; {_chips(row.chips)}.",
         f"{question.isl} input and {question.osl} output tokens a request, "
         f"{row.concurrency:.0f} requests in flight in a {'deployment' if made.disaggregated else 'replica'}.",
         f"Written by assay {__version__} on {date} for {support.name(made.engine)} {version(made.engine)}"
         f"{'' if target == made.engine else f', target {target}'}{f' ({what})' if what else ''}.",
     ]
-    return lines + [f"WARNING: {text}" for text in ([] if what else warnings(made))]
+    return lines + [f"WARNING: {text}" for text in ([] if what else warnings(made, target))]
 
 
-def warnings(made: Setting) -> list[str]:
+def warnings(made: Setting, target: str) -> list[str]:
     """Return what a reader must know before starting anything."""
-    found = []
+    found = _cluster(made) if target in _STARTS else []
     if made.checkpoint.warning:
         found.append(made.checkpoint.warning)
     note = quality_note(made.model, made.row.deployment.weights) if made.model else None
@@ -157,15 +180,14 @@ def warnings(made: Setting) -> list[str]:
     drafts = made.pools[-1].drafting
     if drafts and drafts.model and not drafts.source:
         found.append(f"assay knows no draft model for {made.served}: put one into {drafts.model}.")
+    if drafts and drafts.source and made.engine != "vllm":
+        found.append(
+            f"{drafts.model} is named by a recipe of vLLM ({drafts.source}); whether "
+            f"{support.name(made.engine)} loads it is not among assay's sources."
+        )
     if drafts:
         found.append("The load test's prompts are random tokens; text is drafted better.")
-    if made.engine == "trtllm" and any(pool.redundant for pool in made.pools):
-        found.append(
-            "TensorRT-LLM takes redundant experts from a load balancer file (moe_config.load_balancer, "
-            "num_slots), which these files do not write."
-        )
-    if any(tier["tier"] != "hbm" for tier in made.row.cache.get("tiers", ())):
-        found.append("The figures count a cache in host memory or on SSD, which these files do not set up.")
+    found += _gaps(made)
     verdict = made.verdict
     if verdict.status == "published":
         found += [f"{text}." for text in verdict.reasons[1:]]
@@ -180,6 +202,44 @@ def warnings(made: Setting) -> list[str]:
     if made.disaggregated and made.pools[0].system.id != made.pools[-1].system.id:
         found.append("Prefill and decode run on different chips: check that caches are laid out alike.")
     return found
+
+
+def _cluster(made: Setting) -> list[str]:
+    """Return what pods need that depends on the cluster."""
+    found = []
+    if made.disaggregated or any(networked(pool) for pool in made.pools):
+        found.append(
+            "Pods talk over the network: add your cluster's RDMA device and rights to their limits, which "
+            "every cluster names in its own way; without them tokens and caches go over TCP."
+        )
+    wanted = dict.fromkeys(support.wants(pool.system.chip) for pool in made.pools)
+    return found + [f"Pods also want {words}." for words in wanted if words]
+
+
+def _gaps(made: Setting) -> list[str]:
+    """Return where the files fall short of what the row counts."""
+    found = []
+    if made.longest.wanted:
+        found.append(
+            f"Requests of up to {made.longest.wanted:,} tokens were expected; {made.longest.tokens:,} fit."
+        )
+    caches = made.question.caches
+    if caches is not None and caches.ssd and made.engine in ("vllm", "sglang"):
+        found.append(
+            f"{support.name(made.engine)} does not limit what it writes to {tiers.STORE}: give it a file "
+            f"system of {caches.ssd / 1e12:.3g} TB a host."
+        )
+    turns = "The figures count two batches that take turns where experts are spread over NICs"
+    if made.engine == "vllm" and any(pool.far and not vllm.overlapped(pool) for pool in made.pools):
+        found.append(f"{turns}; vLLM does not do that with drafts, stages or context parallelism.")
+    if made.engine == "trtllm" and any(pool.far for pool in made.pools):
+        found.append(f"{turns}; TensorRT-LLM has no setting for that.")
+    return found
+
+
+def networked(pool: Pool) -> bool:
+    """Return whether the nodes of a replica talk over NICs."""
+    return pool.nodes > 1 and not multi_node_nvlink(pool)
 
 
 def scripts(made: Setting, head: Sequence[str]) -> list[LaunchFile]:
@@ -201,19 +261,25 @@ def scripts(made: Setting, head: Sequence[str]) -> list[LaunchFile]:
     return found + (_routers(made, head) if made.disaggregated else [])
 
 
+def _chips(count: int) -> str:
+    return f"{count} chip{'s' if count > 1 else ''}"
+
+
 def _copies(made: Setting, pool: Pool) -> list[str]:
     """Return how often a script is run, and where."""
-    chips = f"{pool.layout.chips} chips"
+    chips = _chips(pool.layout.chips)
     if pool.nodes > 1:
         each = f"One replica: {chips} on {pool.nodes} nodes"
         each += "; submit it once" if made.engine == "trtllm" else "; run this on each of them"
     else:
         each = f"One replica: {chips} of a node"
         if pool.layout.chips < pool.system.node:
-            each += f" with {pool.system.node} (choose them with CUDA_VISIBLE_DEVICES)"
+            chosen = support.visible(pool.system.chip)
+            each += f" with {pool.system.node}" + (f" (choose them with {chosen})" if chosen else "")
     if pool.replicas == 1:
         return [f"{each}."]
-    return [f"{each}. Run {pool.replicas} replicas, each on chips of its own, behind a router."]
+    own = "each on chips and, beside another on a node, with a PORT of its own"
+    return [f"{each}. Run {pool.replicas} replicas, {own}, behind a router."]
 
 
 def _routers(made: Setting, head: Sequence[str]) -> list[LaunchFile]:

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from assay.report.launch import support, vllm
+from assay.report.launch import support, tiers, vllm
 from assay.report.launch.arguments import Argument, listed
 from assay.report.launch.files import LaunchFile
-from assay.report.launch.manifests import dump, ident, image
+from assay.report.launch.manifests import dump, ident, image, variables
 from assay.report.launch.setting import Pool, Setting
 
 #: Flags that KServe sets itself.
@@ -59,19 +59,19 @@ def workload(setting: Setting, pool: Pool) -> dict[str, Any]:
     layout = pool.layout
     if pool.nodes > 1 and not vllm.apart(pool):
         raise support.shape("kserve-nodes")
-    parallelism: dict[str, Any] = {"tensor": layout.tp}
+    parallelism: dict[str, Any] = {"tensor": layout.tp * pool.ranks}
     if layout.pp > 1:
         parallelism["pipeline"] = layout.pp
     if layout.dp > 1:
         parallelism |= {"data": layout.dp, "dataLocal": pool.groups_on_node}
     if layout.ep > 1:
         parallelism["expert"] = True
-    limits = {support.resource(pool.system.chip): str(pool.node_chips)}
+    limits = support.limits(pool.system.chip, pool.node_chips)
     words = " ".join(_words(item) for item in _flags(setting, pool))
     main = {
         "name": "main",
         "image": image(setting, pool),
-        "env": [{"name": "VLLM_ADDITIONAL_ARGS", "value": words}],
+        "env": [{"name": "VLLM_ADDITIONAL_ARGS", "value": words}, *variables(setting, pool)],
         "resources": {"limits": limits},
     }
     found: dict[str, Any] = {
@@ -81,12 +81,19 @@ def workload(setting: Setting, pool: Pool) -> dict[str, Any]:
     }
     if pool.nodes > 1:
         found["worker"] = {"containers": [main]}
+    tier = tiers.offloading(setting, pool) if pool.role == "serve" else None
+    if tier:
+        extra = tier["kv_connector_extra_config"]
+        found["kvCacheOffloading"] = {"cpuBytesToUse": extra["cpu_bytes_to_use"]}
+        if "secondary_tiers" in extra:
+            found["kvCacheOffloading"]["secondaryTiers"] = extra["secondary_tiers"]
     return found
 
 
 def _flags(setting: Setting, pool: Pool) -> list[Argument]:
-    flags = vllm.arguments(setting, pool)
-    return [item for item in flags if item.name not in _OWN]
+    """Return the flags that KServe has no field for; it has one for the tiers of a pool that does both."""
+    own = _OWN | ({"kv-offloading-size", "kv-transfer-config"} if pool.role == "serve" else set())
+    return [item for item in vllm.arguments(setting, pool) if item.name not in own]
 
 
 def _words(item: Argument) -> str:

@@ -126,7 +126,8 @@ def _script(setting: Setting, pool: Pool, *, hybrid: bool) -> str:
         after = sglang.node_lines(pool, rank="NODE_RANK", head="HEAD_ADDRESS")
         flags = sglang.arguments(setting, pool)
         return script(flags, sglang.command(setting), before=before, after=after)
-    return trtllm.bash(setting, pool, (), f"{_CONFIG}/{pool.role}.yaml")
+    flags = trtllm.arguments(setting, f"{_CONFIG}/{pool.role}.yaml")
+    return script(flags, trtllm.command(setting))
 
 
 def _router(setting: Setting) -> list[dict[str, Any]]:
@@ -140,7 +141,7 @@ def _router(setting: Setting) -> list[dict[str, Any]]:
     elif setting.engine == "vllm":
         text = body(vllm.router(setting, (), (vllm.PORT, vllm.PORT)))  # every pod has an address of its own
     else:
-        text = body(sglang.router(setting, ()))
+        text = body(sglang.router(setting, (), (sglang.PORT, sglang.PORT)))
     addresses = [
         {"name": f"{pool.role.upper()}_{k}", "value": f"{name(setting, pool)}-{k}.{name(setting, pool)}"}
         for pool in setting.pools

@@ -107,16 +107,25 @@ def _inference_pool(setting: Setting) -> dict[str, Any]:
 def _picker_config(setting: Setting) -> dict[str, Any]:
     if setting.disaggregated:
         plugins = [
-            {"type": "prefill-header-handler"},
+            {"type": "disagg-headers-handler"},
+            {"type": "always-disagg-pd-decider"},
+            {
+                "type": "disagg-profile-handler",
+                "parameters": {"deciders": {"prefill": "always-disagg-pd-decider"}},
+            },
             {"type": "prefill-filter"},
             {"type": "decode-filter"},
-            {"type": "random-picker"},
-            {"type": "pd-profile-handler", "parameters": {"threshold": 0}},
+            {"type": "active-request-scorer"},
+            {"type": "max-score-picker"},
         ]
         profiles = [
             {
                 "name": role,
-                "plugins": [{"pluginRef": f"{role}-filter"}, {"pluginRef": "random-picker"}],
+                "plugins": [
+                    {"pluginRef": f"{role}-filter"},
+                    {"pluginRef": "active-request-scorer"},
+                    {"pluginRef": "max-score-picker"},
+                ],
             }
             for role in ("prefill", "decode")
         ]

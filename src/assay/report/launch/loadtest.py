@@ -7,12 +7,14 @@ the row's. `vllm bench serve` counts tokens as the server does, `aiperf` and `gu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from assay.estimate import Estimate
 from assay.report.figures import interval, number
 from assay.report.launch import support
 from assay.report.launch.arguments import Argument, argument, comment, listed, program, rule, version
 from assay.report.launch.setting import Setting
+from assay.workload.traces import read
 
 #: Figure -> (words, unit, factor to the unit, name in the result of `vllm bench serve`).
 _FIGURES = {
@@ -86,21 +88,47 @@ def vllm_bench(setting: Setting) -> list[Argument]:
     return found
 
 
+def replayed(setting: Setting) -> str:
+    """Return the trace whose prefix blocks AIPerf can replay, "" without one."""
+    caches = setting.question.caches
+    trace = caches.trace if caches is not None else ""
+    return trace if trace and _format(trace) == "mooncake" else ""
+
+
+@lru_cache(maxsize=4)
+def _format(trace: str) -> str:
+    return read(trace).format
+
+
+def _prompts(setting: Setting) -> list[Argument]:
+    """Return what AIPerf sends: the trace's own prompts, or equal ones with one shared prefix."""
+    tool, question, trace = "aiperf", setting.question, replayed(setting)
+    if trace:
+        plain = trace.removesuffix(".gz")
+        why = "lengths and prefix blocks of the trace" + ("" if plain == trace else ": unpack it first")
+        return [
+            argument(tool, "input-file", plain, why),
+            argument(tool, "custom-dataset-type", "mooncake_trace"),
+            argument(tool, "no-fixed-schedule", "", "at the row's load, not at the trace's times"),
+        ]
+    shared = prefix(setting)
+    found = [argument(tool, "isl", question.isl - shared), argument(tool, "osl", question.osl)]
+    if shared:
+        found.append(argument(tool, "num-prefix-prompts", 1, f"{question.cached:.0%} of the input is cached"))
+        found.append(argument(tool, "prefix-prompt-length", shared))
+    return found
+
+
 def aiperf(setting: Setting) -> list[Argument]:
     """Return the flags of `aiperf profile`."""
-    tool, question = "aiperf", setting.question
-    shared = prefix(setting)
+    tool = "aiperf"
     found = [
         argument(tool, "model", setting.served),
         argument(tool, "url", "${TARGET}", raw=True),
         argument(tool, "endpoint-type", "completions"),
         argument(tool, "streaming"),
-        argument(tool, "isl", question.isl - shared),
-        argument(tool, "osl", question.osl),
+        *_prompts(setting),
     ]
-    if shared:
-        found.append(argument(tool, "num-prefix-prompts", 1, f"{question.cached:.0%} of the input is cached"))
-        found.append(argument(tool, "prefix-prompt-length", shared))
     return [
         *found,
         argument(tool, "extra-inputs", "ignore_eos:true", "answers have exactly the asked length"),
@@ -131,6 +159,20 @@ def guidellm(setting: Setting) -> list[Argument]:
     ]
 
 
+def _shared(setting: Setting) -> list[str]:
+    """Return what a reader must know of the hits that the generators make."""
+    if setting.question.caches is None:
+        return []
+    lines = [
+        "",
+        "One prefix that all requests share makes the hits; it stays in the chip's memory, so that tiers",
+    ]
+    lines.append(
+        "below are not tried" + (", but by aiperf, which replays the trace." if replayed(setting) else ".")
+    )
+    return lines
+
+
 def _goodput(tool: str, setting: Setting, first: str, each: str) -> list[Argument]:
     """Return the limits that a request must meet, by the tool's names of TTFT and TPOT."""
     limits = ((first, setting.question.ttft), (each, setting.question.tpot))
@@ -154,7 +196,7 @@ def bash(setting: Setting, head: Sequence[str], target: str) -> str:
         head: comment lines on top.
         target: address of the server, unless TARGET says another.
     """
-    lines = ["#!/usr/bin/env bash", *comment([*head, "", *predicted(setting)])]
+    lines = ["#!/usr/bin/env bash", *comment([*head, "", *predicted(setting), *_shared(setting)])]
     lines += ["#", "# Usage: loadtest.sh [vllm|aiperf|guidellm]; TARGET is the server.", "set -euo pipefail"]
     lines += [f'TARGET="${{TARGET:-{target}}}"', "", 'case "${1:-vllm}" in']
     for label, tool, flags in (

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from assay.report.launch import support
+from assay.report.launch import support, tiers
 from assay.report.launch.arguments import comment
+from assay.report.launch.fields import verify
 from assay.report.launch.setting import Pool, Setting
 
 _LONGEST_NAME = 40
@@ -36,7 +37,13 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(objects: Sequence[Mapping[str, Any]], head: Sequence[str] = ()) -> str:
-    """Return objects as YAML documents, with comment lines on top."""
+    """Return objects as YAML documents, with comment lines on top.
+
+    Raises:
+        BadFact: a field that the object's makers do not know.
+    """
+    for item in objects:
+        verify(str(item["kind"]), item)
     texts = [
         yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=1000, default_flow_style=False)
         for item in objects
@@ -73,11 +80,10 @@ def pod(
         container: name, image, command, args and the like.
         probe: readiness of the API, None for a node without one.
     """
-    limits: dict[str, Any] = {support.resource(pool.system.chip): str(pool.node_chips)}
-    resources: dict[str, Any] = {"limits": limits}
+    resources: dict[str, Any] = {"limits": support.limits(pool.system.chip, pool.node_chips)}
     main = {
         **container,
-        "env": [*container.get("env", ()), *_secret()],
+        "env": [*container.get("env", ()), *variables(setting, pool), *_secret()],
         "resources": resources,
         "volumeMounts": [{"name": "shm", "mountPath": _SHARED_MEMORY}, *container.get("volumeMounts", ())],
     }
@@ -93,8 +99,20 @@ def pod(
     if label:
         spec["nodeSelector"] = {"nvidia.com/gpu.product": label}
     spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}, *container.get("volumes", ())]
+    if tiers.ssd(setting, pool):
+        place = {"path": tiers.STORE, "type": "DirectoryOrCreate"}
+        spec["volumes"].append({"name": "kv-cache", "hostPath": place})
+        main["volumeMounts"].append({"name": "kv-cache", "mountPath": tiers.STORE})
+        if setting.engine == "sglang":
+            main["env"].append({"name": tiers.STORE_VARIABLE, "value": tiers.STORE})
     main.pop("volumes", None)
     return spec
+
+
+def variables(setting: Setting, pool: Pool) -> list[dict[str, str]]:
+    """Return the variables of an engine on a chip, as a container has them."""
+    needed = support.environment(setting.engine, pool.system.chip)
+    return [{"name": item["name"], "value": item["value"]} for item in needed]
 
 
 def multi_node_nvlink(pool: Pool) -> bool:

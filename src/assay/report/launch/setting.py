@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil, floor, sqrt
 from pathlib import Path
 
 from assay.catalogue.load import catalogue
@@ -14,11 +14,13 @@ from assay.engine.models import model as read_model
 from assay.engine.overheads import engine as engine_parameters
 from assay.errors import BadInput
 from assay.llm.architecture import Architecture
+from assay.llm.blocks import Moe
 from assay.llm.formats import CHOICES, FOUR_BIT, native_formats, native_label
 from assay.llm.layout import Layout
 from assay.report.launch import support
 from assay.report.launch.arguments import Argument, argument, rule
-from assay.report.launch.support import ENGINES, Subject, Unsupported, Verdict
+from assay.report.launch.lengths import Longest, longest, room
+from assay.report.launch.support import ENGINES, Subject, Verdict
 from assay.study.answer import Row
 from assay.study.question import Question
 
@@ -74,6 +76,7 @@ class Pool:
         memory: bytes of a chip by term, as in `Row.memory`; empty = nobody said.
         drafting: speculative decoding, None = none.
         redundant: copies of experts a layer, 0 = none counted.
+        open_loop: whether requests come at a rate, so that there are more of them at times.
     """
 
     role: str
@@ -85,6 +88,7 @@ class Pool:
     memory: Mapping[str, float]
     drafting: Drafting | None = None
     redundant: int = 0
+    open_loop: bool = False
 
     @property
     def node_chips(self) -> int:
@@ -108,11 +112,36 @@ class Pool:
 
     @property
     def sequences(self) -> int | None:
-        """Sequences of one attention group, rounded up to a captured batch; None if nobody said."""
+        """Sequences of one attention group, rounded up to a captured batch; None if nobody said.
+
+        Requests that arrive at a rate are as many at once as a Poisson number of that mean mostly is.
+        """
         if not self.concurrency:
             return None
+        each = self.concurrency / self.layout.dp
+        peak = each + (rule("poisson_deviations") * sqrt(each) if self.open_loop else 0.0)
         step = int(rule("sequence_step"))
-        return max(ceil(self.concurrency / self.layout.dp / step), 1) * step
+        return max(ceil(peak / step), 1) * step
+
+    @property
+    def sequences_reason(self) -> str:
+        """Why as many sequences are admitted."""
+        peak = (
+            f", and {rule('poisson_deviations'):g} deviations of a Poisson number" if self.open_loop else ""
+        )
+        return (
+            f"{self.concurrency or 0:.0f} requests in flight over {self.layout.dp} attention group(s){peak}"
+        )
+
+    @property
+    def ranks(self) -> int:
+        """Devices that one chip is to software; engines count these."""
+        return support.ranks(self.system.chip)[0]
+
+    @property
+    def far(self) -> bool:
+        """Whether experts are spread over NICs, where the row lets two batches take turns."""
+        return self.layout.ep > self.system.domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +157,7 @@ class Setting:
         checkpoint: its weights.
         pools: one, or prefill and decode.
         verdict: what the support table says.
+        longest: longest request that is served.
     """
 
     row: Row
@@ -139,6 +169,7 @@ class Setting:
     checkpoint: Checkpoint
     pools: tuple[Pool, ...]
     verdict: Verdict
+    longest: Longest
 
     @property
     def disaggregated(self) -> bool:
@@ -148,17 +179,12 @@ class Setting:
     @property
     def context(self) -> int:
         """Longest request that is served, tokens."""
-        step = int(rule("length_step"))
-        mean = self.question.isl + self.question.osl
-        wanted = ceil(rule("length_headroom") * mean / step) * step
-        longest = self.architecture.max_context
-        return min(wanted, longest) if longest else wanted
+        return self.longest.tokens
 
     @property
-    def context_reason(self) -> str:
-        """Why the longest request is what it is."""
-        lengths = f"{self.question.isl} + {self.question.osl} tokens a request on average"
-        return f"{lengths}, times {rule('length_headroom'):g}; at most the model's context"
+    def experts(self) -> int:
+        """Routed experts of a layer; 0 for a dense model."""
+        return routed(self.architecture)
 
     def tokens(self, pool: Pool) -> int:
         """Return the most tokens of one step and attention group of a pool."""
@@ -194,7 +220,9 @@ def floored(share: float) -> float:
     return floor(share * 100 + 1e-6) / 100
 
 
-def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = ()) -> Setting:
+def setting(
+    row: Row, question: Question, engine: str, facts: Sequence[Path] = (), stated: int | None = None
+) -> Setting:
     """Gather what the files of a row need.
 
     Args:
@@ -202,6 +230,7 @@ def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = (
         question: what was asked.
         engine: engine to start.
         facts: folders of the user's own facts.
+        stated: longest request to serve, tokens; None = as the trace or workload has it.
 
     Raises:
         BadInput: an unknown engine.
@@ -210,16 +239,15 @@ def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = (
     if engine not in ENGINES:
         raise BadInput(f"No engine {engine!r}.", f"Known: {', '.join(ENGINES)}.")
     if row.deployment.experts is not None:
-        raise Unsupported(
-            f"No flags of {engine} are known here that put attention and experts on chips of their own.",
-            "Plan with --serving disaggregated for files.",
-        )
+        raise support.shape(f"{engine}-afd")
     extra = tuple(facts)
     known = catalogue(extra)
     prepared, entry = read_model(question.model, extra)
     model = entry.name if entry else ""
     served = entry.hf_id if entry and entry.hf_id else prepared.name
-    pools = pools_of(row, known, model, served)
+    pools = pools_of(row, known, model, served, open_loop=question.rate is not None)
+    if len(pools) > 1 and pools[-1].system.chip.kind == "dataflow":
+        raise support.shape("dataflow-decode")
     architecture = prepared.architecture
     weights = checkpoint(architecture, row.deployment.weights, model, served, pools[-1].system, engine)
     found = [
@@ -228,10 +256,28 @@ def setting(row: Row, question: Question, engine: str, facts: Sequence[Path] = (
     ]
     if row.cache:
         question = replace(question, cached=float(row.cache["hit"]))
-    return Setting(row, question, engine, model, served, architecture, weights, pools, found[-1])
+    _even(architecture, pools)
+    own = pools[-1]
+    left = room(row.memory, (own.concurrency or 0.0) / own.layout.dp, question.isl + question.osl / 2)
+    end = longest(question, architecture.max_context or 0, stated=stated, room=left, facts=facts)
+    return Setting(row, question, engine, model, served, architecture, weights, pools, found[-1], end)
 
 
-def pools_of(row: Row, known: Catalogue, model: str, served: str) -> tuple[Pool, ...]:
+def routed(architecture: Architecture) -> int:
+    """Return the routed experts of a layer; 0 for a dense model."""
+    return max((block.n_routed for block in architecture.ffn.values() if isinstance(block, Moe)), default=0)
+
+
+def _even(architecture: Architecture, pools: Sequence[Pool]) -> None:
+    """Refuse redundant experts that the devices of an expert group do not share evenly."""
+    for pool in pools:
+        if pool.redundant and (routed(architecture) + pool.redundant) % (pool.layout.ep * pool.ranks):
+            raise support.shape("slots")
+
+
+def pools_of(
+    row: Row, known: Catalogue, model: str, served: str, *, open_loop: bool = False
+) -> tuple[Pool, ...]:
     """Return the pools of a row: one, or prefill and decode where the deployment says so.
 
     Args:
@@ -239,6 +285,7 @@ def pools_of(row: Row, known: Catalogue, model: str, served: str) -> tuple[Pool,
         known: where systems are looked up.
         model: catalogue name, "" for a model from a file.
         served: its Hugging Face id, or a name.
+        open_loop: whether requests come at a rate.
     """
     deployment = row.deployment
     system = known.system(deployment.system)
@@ -253,13 +300,14 @@ def pools_of(row: Row, known: Catalogue, model: str, served: str) -> tuple[Pool,
         memory=row.memory,
         drafting=drafting(deployment.speculation, model, served),
         redundant=deployment.redundant,
+        open_loop=open_loop,
     )
     if apart is None:
         return (own,)
     place = known.system(deployment.prefill_system or deployment.system)
-    first = Pool(
+    first = Pool(  # with the drafter too: its cache is among those that are handed over
         "prefill", apart.layout, apart.replicas, place, deployment.kv, None, {},
-        redundant=deployment.prefill_redundant,
+        drafting=own.drafting, redundant=deployment.prefill_redundant,
     )  # fmt: skip
     return (first, own)
 

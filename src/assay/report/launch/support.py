@@ -171,16 +171,54 @@ def checkpoint(model: str, formats: Sequence[str]) -> Entry | None:
     return None
 
 
-def resource(chip: Chip) -> str:
-    """Return the name of a chip among the resources of a Kubernetes pod.
+def limits(chip: Chip, chips: int) -> dict[str, str]:
+    """Return the resources of a Kubernetes pod with so many chips.
 
     Raises:
         Unsupported: no device plugin of its maker is in the table.
     """
     for row in table()["devices"]:
         if chip.vendor in row["vendors"] and chip.generation in row.get("chips", (chip.generation,)):
-            return str(row["resource"])
+            each = ranks(chip)[0] if row.get("counts") == "ranks" else 1
+            return {str(row["resource"]): str(chips * each)}
     raise Unsupported(f"No Kubernetes device plugin for {chip.name} is in the table.", "Use --target vllm.")
+
+
+def ranks(chip: Chip) -> tuple[int, str]:
+    """Return the devices that one chip is to software, and their words: 1 and "" where nothing is said."""
+    for row in table()["ranks"]:
+        if chip.generation in row["chips"]:
+            return int(row["ranks"]), f"{row['ranks']} {row['words']} a chip ({row['source']})"
+    return 1, ""
+
+
+def prompt_split(model: str) -> tuple[str, str]:
+    """Return how SGLang cuts a model's prompts for context parallelism, and the source."""
+    rows = table()["prompt_splits"]
+    found = next((row for row in rows if model in row.get("models", ())), rows[0])
+    return str(found["strategy"]), str(found["source"])
+
+
+def environment(engine: str, chip: Chip) -> list[dict[str, str]]:
+    """Return variables that an engine needs on a chip, each `{name, value, why}`."""
+    rows = [
+        row for row in table()["environment"] if row["engine"] == engine and chip.generation in row["chips"]
+    ]
+    return [{key: str(row[key]) for key in ("name", "value", "why")} for row in rows]
+
+
+def visible(chip: Chip) -> str:
+    """Return the variable that chooses chips of a node, "" if its maker's is not in the table."""
+    return _device(chip, "visible")
+
+
+def wants(chip: Chip) -> str:
+    """Return what else a pod with a chip needs that depends on the cluster, "" if nothing is known."""
+    return _device(chip, "wants")
+
+
+def _device(chip: Chip, key: str) -> str:
+    return next((str(row.get(key, "")) for row in table()["devices"] if chip.vendor in row["vendors"]), "")
 
 
 def product(chip: Chip) -> str:
@@ -220,7 +258,10 @@ def _limited(row: Entry, subject: Subject) -> bool:
 def _notes(engine: str, subject: Subject, chip: Entry | None) -> Iterator[str]:
     """Yield what works in another way than a reader would think."""
     if chip and chip["status"] == "plugin":
-        yield f"{name(engine)} runs on {subject.chip.name} through {chip['note']} ({chip['source']})"
+        yield (
+            f"{name(engine)} runs on {subject.chip.name} through {chip['note']} ({chip['source']}), "
+            "with which the flags were not compared"
+        )
     for item in subject.formats:
         row = _format(engine, item, subject.chip)
         if row and row["status"] in ("weight-only", "emulated"):

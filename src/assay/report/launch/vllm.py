@@ -7,16 +7,18 @@ first node answers requests and the others are headless, unless every node shall
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from typing import Any
 
-from assay.report.launch import support
-from assay.report.launch.arguments import Argument, argument, program, script
+from assay.report.launch import support, tiers
+from assay.report.launch.arguments import Argument, argument, json_argument, ports, program, rule, script
 from assay.report.launch.setting import Pool, Setting, model_arguments
 
 PORT = 8000
-#: Ports between the nodes of one engine.
-RPC_PORT, MASTER_PORT = 13345, 29501
+#: Port between the nodes of one engine.
+RPC_PORT = 13345
+#: First port of the handshake of caches, by role; every attention group of a node takes one more.
+_SIDE_PORTS = {"prefill": 5600, "decode": 5700}
 #: Role of a pool -> role of its connector.
 _ROLES = {"prefill": "kv_producer", "decode": "kv_consumer"}
 
@@ -42,28 +44,29 @@ def apart(pool: Pool) -> bool:
     return pool.nodes > 1 and pool.layout.dp > 1 and groups > 0 and pool.layout.dp % groups == 0
 
 
-def arguments(setting: Setting, pool: Pool, *, port: int = PORT) -> list[Argument]:
-    """Return the flags that are the same on every node of a replica."""
+def arguments(setting: Setting, pool: Pool, *, port: int | str = PORT) -> list[Argument]:
+    """Return the flags that are the same on every node of a replica; a port of words is a variable."""
     return [
-        *layout_arguments(setting, pool),
+        *layout_arguments(pool),
         *size_arguments(setting, pool),
         *format_arguments(setting, pool),
         *model_arguments("vllm", setting),
         *draft_arguments(pool),
-        *transfer_arguments(pool),
+        *cache_arguments(setting, pool),
         argument("vllm", "served-model-name", setting.served, "the name that clients ask for"),
         argument("vllm", "host", "0.0.0.0", "reachable from other machines"),  # noqa: S104 - a server's address
-        argument("vllm", "port", port),
+        argument("vllm", "port", port, raw=isinstance(port, str)),
     ]
 
 
-def layout_arguments(setting: Setting, pool: Pool) -> list[Argument]:
+def layout_arguments(pool: Pool) -> list[Argument]:
     """Return the parallel degrees."""
     layout = pool.layout
     label = layout.label()
-    found = [
-        argument("vllm", "tensor-parallel-size", layout.tp, f"{label}: {layout.tp} chip(s) share a layer")
-    ]
+    shared = f"{label}: {layout.tp} chip(s) share a layer"
+    if pool.ranks > 1:
+        shared += f", {support.ranks(pool.system.chip)[1]}"
+    found = [argument("vllm", "tensor-parallel-size", layout.tp * pool.ranks, shared)]
     if layout.pp > 1:
         found.append(argument("vllm", "pipeline-parallel-size", layout.pp, f"{label}: {layout.pp} stages"))
     if layout.cp > 1:
@@ -74,28 +77,53 @@ def layout_arguments(setting: Setting, pool: Pool) -> list[Argument]:
     if layout.ep > 1:
         why = f"{label}: experts over all {layout.stage} chips"
         found.append(argument("vllm", "enable-expert-parallel", "", why))
-    if layout.ep > 1 and layout.dp > 1 and pool.nodes > 1 and pool.system.chip.vendor == "nvidia":
-        inside = layout.chips <= pool.system.domain
-        kernel = "flashinfer_nvlink_one_sided" if inside else "deepep_v2"
-        why = "tokens to experts over NVLink" if inside else "tokens to experts over the NICs"
-        found.append(argument("vllm", "all2all-backend", kernel, f"{why} (RECIPE_K3)"))
+    found += _exchange(pool)
     if pool.redundant:
-        config = json.dumps({"num_redundant_experts": pool.redundant})
         found += [
             argument("vllm", "enable-eplb", "", "ranks are kept even, as in the row"),
-            argument("vllm", "eplb-config", config, f"{pool.redundant} copies of experts a layer"),
+            json_argument(
+                "vllm",
+                "eplb-config",
+                {"num_redundant_experts": pool.redundant},
+                f"{pool.redundant} copies of experts a layer",
+            ),
         ]
     return found
 
 
+def overlapped(pool: Pool) -> bool:
+    """Return whether two batches take turns, as the row counts it and vLLM can: not with drafts or stages."""
+    layout = pool.layout
+    plain = layout.dp > 1 and layout.pp == 1 and layout.cp == 1 and pool.drafting is None
+    return pool.far and plain and pool.system.chip.vendor == "nvidia"
+
+
+def _exchange(pool: Pool) -> list[Argument]:
+    """Return how tokens reach experts on other nodes; two batches take turns over DeepEP's first kernels."""
+    layout = pool.layout
+    if layout.ep == 1 or layout.dp == 1 or pool.nodes == 1 or pool.system.chip.vendor != "nvidia":
+        return []
+    if overlapped(pool):
+        kernel = "deepep_low_latency" if pool.role == "decode" else "deepep_high_throughput"
+        return [
+            argument("vllm", "all2all-backend", kernel, "tokens to experts over the NICs, for two batches"),
+            argument("vllm", "enable-dbo", "", "two batches take turns, as in the row"),
+        ]
+    inside = layout.chips <= pool.system.domain
+    kernel = "flashinfer_nvlink_one_sided" if inside else "deepep_v2"
+    why = "tokens to experts over NVLink" if inside else "tokens to experts over the NICs"
+    return [argument("vllm", "all2all-backend", kernel, f"{why} (RECIPE_K3)")]
+
+
 def size_arguments(setting: Setting, pool: Pool) -> list[Argument]:
     """Return context, batch and memory, as the row has them."""
-    found = [argument("vllm", "max-model-len", setting.context, setting.context_reason)]
+    found = [argument("vllm", "max-model-len", setting.context, setting.longest.why)]
     if pool.sequences:
-        why = f"{pool.concurrency:.0f} requests in flight over {pool.layout.dp} attention group(s)"
-        found.append(argument("vllm", "max-num-seqs", pool.sequences, why))
-    tokens = setting.tokens(pool)
-    why = "decodes only: one token a sequence" if pool.role == "decode" else "step the row was predicted with"
+        found.append(argument("vllm", "max-num-seqs", pool.sequences, pool.sequences_reason))
+    tokens, why = setting.tokens(pool), "step the row was predicted with"
+    if pool.role == "decode":
+        tokens = max(tokens, int(rule("decode_step_least")))
+        why = "decodes: a token of each sequence, its drafts, and what did not arrive of a prompt"
     found.append(argument("vllm", "max-num-batched-tokens", tokens, why))
     why = "share of memory the row was predicted with"
     found.append(argument("vllm", "gpu-memory-utilization", setting.share(pool), why))
@@ -118,23 +146,43 @@ def draft_arguments(pool: Pool) -> list[Argument]:
     drafts = pool.drafting
     if drafts is None:
         return []
-    config: dict[str, str | int] = {"method": "mtp", "num_speculative_tokens": drafts.tokens}
+    config: dict[str, Any] = {"method": "mtp", "num_speculative_tokens": drafts.tokens}
     if drafts.model:
         config = {"method": "eagle3", "model": drafts.model, "num_speculative_tokens": drafts.tokens}
     why = f"{drafts.tokens} drafts a step, as in the row" + (f" ({drafts.source})" if drafts.source else "")
-    return [argument("vllm", "speculative-config", json.dumps(config), why)]
+    return [json_argument("vllm", "speculative-config", config, why)]
 
 
-def transfer_arguments(pool: Pool) -> list[Argument]:
+def connector(pool: Pool) -> dict[str, Any]:
     """Return the connector that hands caches over, in a pool of prefill or decode."""
-    if pool.role not in _ROLES:
+    role = _ROLES[pool.role]
+    return {"kv_connector": "NixlConnector", "kv_role": role, "kv_load_failure_policy": "fail"}
+
+
+def cache_arguments(setting: Setting, pool: Pool, *, role: str = "") -> list[Argument]:
+    """Return where caches go: to the other pool, to host memory, to SSD.
+
+    Args:
+        setting: what is launched.
+        pool: the replicas.
+        role: role of the connector between pools, "" = by the pool.
+    """
+    tier = tiers.offloading(setting, pool)
+    moved = connector(pool) | ({"kv_role": role} if role else {}) if pool.role in _ROLES else None
+    if tier and moved:
+        both = {"connectors": [moved, tier]}
+        value = {"kv_connector": "MultiConnector", "kv_role": "kv_both", "kv_connector_extra_config": both}
+        why = f"caches travel over NIXL; {tiers.reason(setting, pool)}"
+    elif tier and "spec_name" not in tier["kv_connector_extra_config"]:
+        size = tier["kv_connector_extra_config"]["cpu_bytes_to_use"] / 2**30
+        return [argument("vllm", "kv-offloading-size", f"{size:.4g}", f"GiB, {tiers.reason(setting, pool)}")]
+    elif tier:
+        value, why = tier, f"bytes, {tiers.reason(setting, pool)}"
+    elif moved:
+        value, why = moved, "caches travel over NIXL"
+    else:
         return []
-    connector = {
-        "kv_connector": "NixlConnector",
-        "kv_role": _ROLES[pool.role],
-        "kv_load_failure_policy": "fail",
-    }
-    return [argument("vllm", "kv-transfer-config", json.dumps(connector), "caches travel over NIXL")]
+    return [json_argument("vllm", "kv-transfer-config", value, why)]
 
 
 def node_lines(pool: Pool, *, rank: str, head: str, hybrid: bool = False) -> list[str]:
@@ -193,12 +241,18 @@ def bash(setting: Setting, pool: Pool, head: Sequence[str], *, port: int = PORT)
         ]
         after = node_lines(pool, rank="NODE_RANK", head="HEAD_ADDRESS")
     if setting.disaggregated:
-        side = 5557 if pool.role == "prefill" else 5558
         before += [
             'export VLLM_NIXL_SIDE_CHANNEL_HOST="${VLLM_NIXL_SIDE_CHANNEL_HOST:-$(hostname -i)}"',
-            f"export VLLM_NIXL_SIDE_CHANNEL_PORT={side}",
+            "export VLLM_NIXL_SIDE_CHANNEL_PORT="
+            f'"${{VLLM_NIXL_SIDE_CHANNEL_PORT:-{_SIDE_PORTS[pool.role]}}}"',
         ]
-    flags = arguments(setting, pool, port=port)
+    if tiers.ssd(setting, pool):
+        before.append(f"mkdir -p {tiers.STORE}")
+    before += [
+        f'export {item["name"]}="${{{item["name"]}:-{item["value"]}}}"  # {item["why"]}'
+        for item in support.environment("vllm", pool.system.chip)
+    ]
+    flags = arguments(setting, pool, port=ports(port))
     return script(flags, command(setting), head=head, before=before, after=after)
 
 

@@ -99,6 +99,21 @@ def session_gaps(arrival: Floats, session: Ints, e2e: Floats) -> Floats:
     return gap
 
 
+def pauses(arrival: Floats, session: Ints, measured: Mapping[str, Floats]) -> tuple[Floats, int]:
+    """Return the pause before each turn, s, as stated or else from the ends of turns; and the negative ones.
+
+    Args:
+        arrival: s, ascending.
+        session: -1 = none.
+        measured: `gap_s` and `e2e_s`, where the trace has them.
+    """
+    none = np.full(arrival.size, np.nan)
+    stated = measured.get("gap_s", none)
+    wrong = stated < 0
+    gaps = session_gaps(arrival, session, measured.get("e2e_s", none))
+    return np.where(np.isfinite(stated) & ~wrong, stated, gaps), int(wrong.sum())
+
+
 def prefix_blocks(isl: Ints, session: Ints, cached: Floats, block_tokens: int) -> tuple[Ints, Ints]:
     """Return (counts, ids) of blocks that share within a session what its provider found cached.
 

@@ -16,7 +16,7 @@ from assay.errors import BadInput
 from assay.workload.readers import clock
 from assay.workload.readers.rows import Rows, shown
 from assay.workload.readers.source import BadRow
-from assay.workload.readers.tables import resolve
+from assay.workload.readers.tables import MEASURED, resolve
 
 NANO = 1_000_000_000
 _MOST_NS = 9_200_000_000_000_000_000
@@ -174,7 +174,8 @@ def generic(record: Mapping[str, Any], given: Mapping[str, str], time_unit: str,
     """
     keys = list(record)
     places, unit = resolve(keys, given, time_unit, file)
-    names = {what: keys[place] for what, place in places.items()}
+    # what was measured need not stand in the first object
+    names = {what: what for what in MEASURED} | {what: keys[place] for what, place in places.items()}
 
     def extract(item: Mapping[str, Any]) -> Iterator[Row]:
         session = item.get(names["session"]) if "session" in names else None
@@ -185,11 +186,7 @@ def generic(record: Mapping[str, Any], given: Mapping[str, str], time_unit: str,
             session="" if session is None else str(session),
             turn=optional(item, names["turn"]) if "turn" in names else float("nan"),
             priority=optional(item, names["priority"]) if "priority" in names else float("nan"),
-            measured={
-                what: optional(item, names[what])
-                for what in ("ttft_s", "e2e_s", "cached_tokens")
-                if what in names
-            },
+            measured={what: optional(item, names[what]) for what in MEASURED},
         )
 
     return extract

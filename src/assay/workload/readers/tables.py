@@ -38,9 +38,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "ttft_s": ("ttft", "ttft_s", "time_to_first_token"),
     "e2e_s": ("e2e", "e2e_s", "latency_s", "elapsed_time"),
     "cached_tokens": ("cached_tokens",),
+    "gap_s": ("gap_s", "pause_s", "think_s", "think_time_s", "tool_duration_s"),
 }  # fmt: skip
 NEEDED = ("isl", "osl")
-_MEASURED = {"ttft_s", "e2e_s", "cached_tokens"}
+#: What a trace may say of how it was served, and of the pause before a turn.
+MEASURED = ("ttft_s", "e2e_s", "cached_tokens", "gap_s")
 _UNITS = re.compile(r"(.+)_(ns|us|ms|s|sec|seconds)")
 _SIZES = {"sec": "s", "seconds": "s"}
 _SERVEGEN = re.compile(r"[\d.]+,[\d.eE+-]+,[\d.eE+-]*,(Gamma|Weibull|),[\d.eE+-]*,[\d.eE+-]*")
@@ -198,9 +200,7 @@ def read_rows(lines: Sequence[str], first: int, table: Layout) -> Rows:
         refuse("arrival", wrong, problem)
     isl, osl = numeric("isl", needed=True), numeric("osl", needed=True)
     optional = {
-        what: numeric(what, needed=False)
-        for what in table.columns
-        if what in {"turn", "priority"} | _MEASURED
+        what: numeric(what, needed=False) for what in table.columns if what in {"turn", "priority", *MEASURED}
     }
     session = (
         [name.strip() for name in columns[table.columns["session"]]] if "session" in table.columns else None
