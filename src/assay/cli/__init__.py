@@ -43,6 +43,7 @@ VERBS = {
     ),
     "trace": ("assay.cli.trace:trace", "Read a trace of requests: rate, lengths, bursts, reuse, bad rows."),
     "validate": ("assay.cli.validate:validate", "Score predictions against measured points of any file."),
+    "compare": ("assay.cli.compare:compare", "Set results of two benchmark tools side by side."),
     "calibrate": ("assay.cli.calibrate:calibrate", "Fit the correction and intervals to measured points."),
     "check": ("assay.cli.check:check", "Check the facts, your own included."),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from assay.cli.emit import check_emit, show
@@ -10,6 +12,7 @@ from assay.cli.plan import write
 from assay.cli.question import ask
 from assay.errors import NotMet
 from assay.plan import estimate as predict
+from assay.study.answer import Answer
 
 _USUAL = Lengths()
 _EXPERTS = Experts()
@@ -90,6 +93,15 @@ def estimate(  # noqa: PLR0913 - one argument a flag
     )
     found = predict(question, on, layout, explain=explain, facts=facts)
     write(found, json=json, csv=csv, page="estimate", evidence=evidence)
+    return settled(found, emit, facts)
+
+
+def settled(found: Answer, emit: str | None, facts: Sequence[Path]) -> int:
+    """Write what runs the deployment, where it is asked; return the exit code.
+
+    Raises:
+        NotMet: the deployment does not carry the rate that is asked of it.
+    """
     row = found.rows[0]
     if row.capacity.get("saturated"):
         raise NotMet(row.notes[0])
