@@ -174,7 +174,7 @@ def goodput(step: Step, engine: Engine, load: Load, capacity: Floats) -> Steady:
 
     The 99th percentile of a step-bound TPOT is about its mean plus the spread between step kinds; that of
     TTFT is that of an exponential wait: service + ln(100) x mean wait (M/G/1 in heavy traffic). A whole
-    request of mean length takes that TTFT and its TPOTs; how much longer the longest answers are is not known.
+    request of mean length takes that TTFT and its TPOTs: how long the longest answers are is not known.
     """
     grid = np.exp(np.linspace(0.0, 1.0, 40))[:, None, None] - 1.0
     batches = np.maximum((np.expm1(1.0) ** -1 * grid) ** 2 * capacity, 1.0)

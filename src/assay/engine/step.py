@@ -44,8 +44,7 @@ class Workload:
         isl, osl: input and output tokens.
         cached: share of the input found in a prefix cache, 0 to 1.
         chunk: largest prompt chunk of one step, tokens.
-        drafts: draft tokens verified with each decode token.
-        yields: tokens a sequence gains in one decode step (1 without drafts).
+        drafts, yields: draft tokens verified with each decode token, tokens gained by both (1 without).
         beams: sequences of a request that a beam search decodes; each reads its whole cache.
         fetch: s to bring cached input from host memory or SSD before a prompt starts.
     """
