@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from assay.catalogue.load import catalogue
+from assay.catalogue.schema import Price
 from assay.engine.models import model
 from assay.engine.overheads import engine
 from assay.errors import BadInput
@@ -57,6 +58,16 @@ def test_refusing_keeps_the_others_within_the_limit(router: str) -> None:
     assert figures["completed"] + figures["rejected"] == 600
     # no more is refused than the load demands
     assert figures["ttft_s"]["p50"] > limit / 4
+
+
+def test_what_nobody_was_answered_for_has_no_price() -> None:
+    cluster = Cluster((pool(),), ttft_limit=0.001, over_limit="reject")
+    price = Price("h100", "list", 2.0, 2.0, 2.0, "2026-01", "somebody", "source")
+    found = outcome(cluster, execute(cluster, mixture(20), compiled=False), price)
+    assert found.figures["completed"] == 0
+    for name in ("usd_per_request", "usd_per_million_output_tokens", "joules_per_request"):
+        assert found.figures[name] is None
+    assert "predicted TTFT was beyond the limit" in found.notes[0]
 
 
 def test_deferring_loses_nobody_and_serves_the_short_ones_first() -> None:

@@ -194,6 +194,18 @@ def test_failures_name_their_model(file: Path, tmp_path: Path, capsys: pytest.Ca
     assert "names models" in capsys.readouterr().err
 
 
+def test_links_of_models_with_one_pool_do_not_fail(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("{link_mtbf: 10s, link_mttr: 1s}", encoding="utf-8")
+    found = ran(capsys, "--deployment", str(file), "--faults", str(faults))
+    assert found["stalled_transfers"] == 0
+    faults.write_text("faults: [{at: 1s, link: 0, for: 1s, model: shared}]", encoding="utf-8")
+    assert run(["simulate", "--deployment", str(file), "--faults", str(faults)]) != 0
+    assert "link of shared, which has one pool" in capsys.readouterr().err
+
+
 def test_a_trace_is_a_models_traffic(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "\n".join(f"{3 * k}.0,400,20" for k in range(40))
     (tmp_path / "own.csv").write_text("arrival_s,isl,osl\n" + rows + "\n", encoding="utf-8")

@@ -107,9 +107,9 @@ def in_fleet(fleet: Fleet, faults: Mapping[str, Faults], horizon: float, seed: i
         BadInput: a model, replica or link that does not exist.
     """
     found: list[Event] = []
-    known = {*(member.name for member in fleet.members if not member.shared)} | (
-        {SHARED} if fleet.sharing else set()
-    )
+    known = {member.name for member in fleet.members if not member.shared}
+    if fleet.sharing:
+        known.add(SHARED)
     for name in faults:
         if name and name not in known:
             raise BadInput(f"The faults name {name!r}.", f"Known: {', '.join(sorted(known))}.")
@@ -117,10 +117,13 @@ def in_fleet(fleet: Fleet, faults: Mapping[str, Faults], horizon: float, seed: i
     own = len(fleet.members) - fleet.sharing
     for place, member in enumerate(fleet.members[: own + bool(fleet.sharing)]):
         pool = member.cluster.pools[0]
-        given = faults.get(SHARED if member.shared else member.name, faults.get("", Faults()))
+        name = SHARED if member.shared else member.name
+        given = faults.get(name, faults.get("", Faults()))
+        if len(member.cluster.pools) == 1:
+            if name in faults and given.links:
+                raise BadInput(f"The faults name a link of {name}, which has one pool.", "Leave it out.")
+            given = replace(given, links=(), link_mtbf=0.0)
         events = given.events(pool.replicas, pool.stages, horizon, seed + place)
-        if len(member.cluster.pools) == 1 and any(event.kind == LINK for event in events):
-            raise BadInput(f"The faults name a link of {member.name}, which has one pool.", "Leave it out.")
         for copy in range(fleet.sharing if member.shared else 1):
             found += [replace(event, unit=event.unit + first + copy * pool.units) for event in events]
         first += member.cluster.units

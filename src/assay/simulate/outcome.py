@@ -154,8 +154,7 @@ def _means(
     pools: Sequence[Pool], state: Any, tally: Tally, price: Price | None, grid: Grid | None
 ) -> dict[str, float | None]:
     """Return energy, carbon and money of a request and of a token: all the time that chips were up counts."""
-    requests = max(int(tally.ended[0]), 1)
-    tokens = max(tally.output_tokens, 1)
+    requests, tokens = int(tally.ended[0]), tally.output_tokens
     spent: list[float] = []
     drawn: list[float | None] = []
     for pool, row in zip(pools, state.pools, strict=True):
@@ -169,10 +168,10 @@ def _means(
     kilograms = joules * grid.kg_per_joule if joules is not None and grid is not None else None
 
     def per(total: float | None, count: float) -> float | None:
-        return total / count if total is not None else None
+        return total / count if total is not None and count > 0 else None
 
     return {
-        "watts_per_chip": per(joules, chip_seconds) if chip_seconds > 0 else None,
+        "watts_per_chip": per(joules, chip_seconds),
         "joules_per_request": per(joules, requests),
         "joules_per_output_token": per(joules, tokens),
         "kg_co2_per_request": per(kilograms, requests),
@@ -242,9 +241,12 @@ def _notes(run: Run, figures: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(
             f"interrupted: {figures['in_flight']:,} requests were still in flight and are not counted"
         )
-    if figures["rejected"]:
+    late = figures["refused_for_ttft"]
+    if late:
+        found.append(f"{late:,} requests were refused: their predicted TTFT was beyond the limit")
+    if figures["rejected"] > late:
         found.append(
-            f"{figures['rejected']:,} requests were refused: too long for the cache, or a full queue"
+            f"{figures['rejected'] - late:,} requests were refused: too long for the cache, or a full queue"
         )
     if figures["failed"] or figures["unserved"]:
         lost = figures["failed"] + figures["unserved"]

@@ -338,10 +338,11 @@ def _drain(state: s.State, tallies: Sequence[Tally]) -> None:
 
 
 def grow(state: s.State) -> None:
-    """Make room for twice as many requests in flight; no slot is free."""
+    """Make room for half as many requests in flight again; no slot is free."""
     size = len(state.slots)
+    more = size // 2
     for name in ("flight", "slots", "later_at", "later_slot", "log"):
-        forms.lengthen(state, name, size)
+        forms.lengthen(state, name, more)
     slots: Any = state.slots
-    slots[:size] = range(2 * size - 1, size - 1, -1)
-    forms.write(state, "totals", "free", size)
+    slots[:more] = range(size + more - 1, size - 1, -1)
+    forms.write(state, "totals", "free", more)
