@@ -27,9 +27,11 @@ from assay.cli.progress import progress
 from assay.cli.question import ask
 from assay.errors import BadInput, NotMet
 from assay.plan import answer
+from assay.plan.api import against_api as hosted
 from assay.plan.evidence import cited
 from assay.report.panels import shortfall
 from assay.study.answer import Answer
+from assay.study.question import Question
 
 if TYPE_CHECKING:
     from assay.plan.confirm import Confirmation
@@ -63,6 +65,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
     pue: Pue | None = None,
     top: Count = 1,
     facts: Facts = (),
+    against_api: bool = False,
     evidence: bool = False,
     json: bool = False,
     csv: Name | None = None,
@@ -90,6 +93,7 @@ def plan(  # noqa: PLR0913 - one argument a flag
         pue: energy of the facility over that of its machines: 1.2.
         top: rows a platform.
         facts: folder of your own chips, systems, prices, models, workloads; may be repeated.
+        against_api: set the best row against what hosts ask for the model's tokens.
         evidence: list the nearest measured points of each row, with source and distance.
         json: write the answer as JSON.
         csv: write the rows as CSV, into a file or, without one, to standard output.
@@ -114,11 +118,19 @@ def plan(  # noqa: PLR0913 - one argument a flag
         pue=pue,
         **(stack.given() | ways.given() | experts.given() | caps.given()),
     )
+    found, simulated = answered(question, confirm, facts, against=against_api)
+    write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence, simulated=simulated)
+    return settled(found, emit, facts)
+
+
+def answered(
+    question: Question, confirm: int | None, facts: tuple[Path, ...], *, against: bool
+) -> tuple[Answer, tuple[Confirmation, ...]]:
+    """Return the answer, against the hosts of its model where asked, and what the simulator says of it."""
     with progress() as report:
         found = answer(question, facts=facts, progress=report)
         simulated = confirmed(found, confirm, facts, report)
-    write(cited(found) if evidence else found, json=json, csv=csv, evidence=evidence, simulated=simulated)
-    return settled(found, emit, facts)
+    return (hosted(found, facts=facts) if against else found), simulated
 
 
 def settled(found: Answer, emit: str | None, facts: tuple[Path, ...]) -> int:

@@ -394,7 +394,4 @@ def message_rows(item: Traffic, tokens: Tokens) -> Array:
 def message_times(item: Traffic, tokens: Tokens) -> Array:
     """Return seconds of one collective: the faster of its protocols."""
     rows = message_rows(item, tokens)
-    first = item.latency[0] + rows * item.seconds_per_row[0]
-    if item.latency.shape[0] == 1:
-        return np.asarray(first)
-    return np.asarray(np.minimum(first, item.latency[1] + rows * item.seconds_per_row[1]))
+    return np.asarray(np.min(item.latency + rows * item.seconds_per_row, axis=0))

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.report import panels
+from assay.report.api import api_panel
 from assay.report.caches import cache_line
 from assay.report.charts import Curve, front
 from assay.report.energy import energy_line
@@ -86,6 +87,7 @@ def plan_page(answer: Answer, width: int = WIDTH) -> Iterator[RenderableType]:
     yield from _middle(answer, best, drawn, width)
     yield from _ranking(answer, drawn, width)
     yield from _refused(answer, width)
+    yield from api_panel(best)
     yield from panels.notes(best)
     yield panels.evidence(best)
     yield Text(panels.FOOTNOTE, style="dim")

@@ -48,6 +48,7 @@ class Row:
         cache: what the prefix cache holds and finds, and new and cached input apart; empty without one.
         capacity: what one deployment carries beside the rate asked of it; empty where no rate is.
         energy: joules of input and output by phase, and of the facility; empty where power is unpublished.
+        api: what hosts ask for the same requests, and from which load the row is cheaper; empty if not asked.
     """
 
     deployment: Deployment
@@ -67,6 +68,7 @@ class Row:
     drafting: Mapping[str, Any] = field(default_factory=dict)
     capacity: Mapping[str, Any] = field(default_factory=dict)
     energy: Mapping[str, Any] = field(default_factory=dict)
+    api: Mapping[str, Any] = field(default_factory=dict)
 
     def streams(self, osl: float) -> int:
         """Return the requests in flight over all replicas, at least 1.
@@ -108,6 +110,7 @@ class Row:
             "drafting": dict(self.drafting) or None,
             "capacity": dict(self.capacity) or None,
             "energy": dict(self.energy) or None,
+            "api": dict(self.api) or None,
         }
         return row
 
