@@ -78,11 +78,11 @@ def test_a_limit_on_first_tokens_that_can_be_met_is_met(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("serving", ["aggregated", "disaggregated"])
 def test_a_second_look_never_loses(serving: str, monkeypatch: pytest.MonkeyPatch) -> None:
     question = Question(
-        "deepseek-r1",
-        platforms=("b200", "gb200-nvl72"),
+        "qwen3-235b-a22b",
+        platforms=("h200", "gb200-nvl72"),
         isl=8192,
         osl=1024,
-        ttft=5.0,
+        ttft=2.0,
         tpot=0.03,
         serving=serving,
     )

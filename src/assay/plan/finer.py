@@ -220,8 +220,11 @@ class Second:
         ranked = near.rank(guess)
         if not np.isfinite(expected := ranked.most(question)):
             return []
+        least = expected - (1.0 - KEPT) * abs(expected)
+        if reached(self.first, question) >= least:
+            return []
         made = near.gather(ranked.best(question))
-        if reached(made, question) >= expected - (1.0 - KEPT) * abs(expected):
+        if reached(made, question) >= least:
             return [made]
         places = near.rank(Guess.of((self.first, made), question)).best(question)
         return [made, near.gather(places)] if len(places[0]) else [made]
