@@ -128,6 +128,7 @@ def test_one_deployment_has_one_number() -> None:
     [
         ("vllm", ["--enable-eplb", '{"num_redundant_experts": 32}']),
         ("sglang", ["--enable-eplb", "--ep-num-redundant-experts 32"]),
+        ("trtllm", ["load_balancer", "num_slots: 288"]),
     ],
 )
 def test_launch_files_carry_the_copies(engine_name: str, words: list[str]) -> None:
@@ -136,11 +137,7 @@ def test_launch_files_carry_the_copies(engine_name: str, words: list[str]) -> No
     assert all(word in text for word in words)
     bare = best(estimate(Question("deepseek-v3.2", concurrency=1024), "h200", "dep16"), engine_name).text()
     assert "eplb" not in bare
-
-
-def test_tensorrt_llm_says_what_is_missing() -> None:
-    question = Question("deepseek-v3.2", concurrency=1024, redundant=(32,))
-    assert any("num_slots" in text for text in best(estimate(question, "h200", "dep16"), "trtllm").warnings)
+    assert "load_balancer" not in bare
 
 
 def test_flags(capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,7 +144,7 @@ def _asking(
     traffic, prepared = one.traffic, model(one.model, tuple(facts))[0]
     if traffic.trace is not None:
         flags = Load(trace=traffic.trace, speed=traffic.speed, requests=traffic.requests or None, seed=seed)
-        requests = traced(traffic.trace, flags, prepared)
+        requests = traced(traffic.trace, flags, prepared).requests.scaled(rate=traffic.speed)
         lengths = Lengths(isl=round(float(requests.isl.mean())), osl=round(float(requests.osl.mean())))
         question = _question(one, lengths, objective, facts)
     else:
