@@ -39,6 +39,8 @@ WIDE = 1.2
 MARGINS = (1.4, 1.25, 1.1, 1.0, 0.9, 0.8, 0.65)
 #: Groups whose best point is expected this near to the best of a platform are looked at again.
 NEAR = 0.03
+#: First candidates this far beyond what is expected of their grid are not looked at again.
+BEYOND = 0.02
 #: Part of the expected score from which a second look is good enough.
 KEPT = 0.985
 #: Squared distance from the limits, in logarithms, at which a candidate counts half in a fit.
@@ -216,12 +218,15 @@ class Second:
 
     def points(self, question: Question, guess: Guess, ranked: Ranked) -> list[Points]:
         """Return its second candidates; where none is as good as was expected, third ones that know them."""
+        coarse, known = ranked.most(question), reached(self.first, question)
+        if known >= coarse + BEYOND * abs(coarse):
+            return []
         near = self.closer(ranked)
         ranked = near.rank(guess)
         if not np.isfinite(expected := ranked.most(question)):
             return []
         least = expected - (1.0 - KEPT) * abs(expected)
-        if reached(self.first, question) >= least:
+        if known >= least:
             return []
         made = near.gather(ranked.best(question))
         if reached(made, question) >= least:
