@@ -39,7 +39,7 @@ FOUND: dict[tuple[str, str], tuple[float, float]] = {
     ("gpt-oss-120b", "mi355x-8"): (1.72, 1.82),
     ("kimi-k2.5", "gb200-nvl72"): (0.38, 1.16),
     ("kimi-k2.5", "hgx-b200-8"): (0.37, 0.83),
-    ("kimi-k2.5", "mi355x-8"): (1.01, 0.68),
+    ("kimi-k2.5", "mi355x-8"): (1.01, 1.91),
     ("llama-3.3-70b", "hgx-b200-8"): (1.05, 1.34),
     ("minimax-m3", "mi300x-8"): (1.18, 0.91),
     ("qwen3.5-397b-a17b", "hgx-b200-8"): (1.02, 1.23),
@@ -136,7 +136,8 @@ def test_few_plans_stay_behind_what_others_have_measured(
     [
         ("deepseek-r1", "gb200-nvl72", ("vllm", "sglang", "trtllm")),
         ("deepseek-r1", "mi355x-8", ("vllm", "sglang", "")),  # most points are of AMD's own engine
-        ("kimi-k2.5", "mi355x-8", ("vllm",)),
+        ("kimi-k2.5", "mi355x-8", ("vllm", "")),
+        ("kimi-k2", "cloudmatrix384", ("vllm", "")),  # Huawei's own engine: measured with DeepSeek R1
         ("deepseek-r1", "trn2-instance", ("",)),  # measured with AWS's own engine only
         ("deepseek-v4-flash", "mi300x-8", ("sglang",)),  # published: vLLM does not run it there
     ],

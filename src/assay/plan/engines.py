@@ -21,9 +21,9 @@ def engines(named: str, model: str, system: System, facts: Catalogue) -> tuple[s
 
     The one that is named, else those that others have measured on the chip: with a model of the family, or
     with any where a run of this one is published; with any where that leaves none. An engine of which it is
-    published that it does not run there is left out, unless it was measured with this very model. Where one
-    is the chip maker's own, whose scheduler assay does not know, or where none is left, correction and
-    scheduler of no engine in particular are planned with as well.
+    published that it does not run there is left out, unless it was measured with this very model. Where the
+    chip maker's own engine was measured with any model, whose scheduler assay does not know, or where none is
+    left, correction and scheduler of no engine in particular are planned with as well.
 
     Args:
         named: engine of the question, "" for none.
@@ -39,6 +39,7 @@ def engines(named: str, model: str, system: System, facts: Catalogue) -> tuple[s
     related = [row for row in rows if family(str(row["model"])) == family(model)]
     table = facts.table("engines/support")
     exact = {row["engine"] for row in related if row["model"] == model}
+    own = {str(row["engine"]) for row in rows} & _makers(facts).get(chip.vendor, frozenset())
     for near in (related, rows):
         seen = {str(row["engine"]) for row in near}
         seen |= {str(row["engine"]) for row in rows if any(runs(row["engine"], subject, table))}
@@ -47,7 +48,7 @@ def engines(named: str, model: str, system: System, facts: Catalogue) -> tuple[s
             for name in KNOWN
             if name in seen and (name in exact or not any(refusals(name, subject, table)))
         ]
-        if seen & _makers(facts).get(chip.vendor, frozenset()):
+        if own:
             found.append("")
         if found:
             break
