@@ -39,6 +39,7 @@ def make_row() -> Callable[..., Row]:
         basis: str = "calibrated chip",
         ttft: float = 0.4,
         meets: bool = True,
+        engine: str = "",
     ) -> Row:
         values = {
             "ttft_s": ttft,
@@ -52,7 +53,9 @@ def make_row() -> Callable[..., Row]:
             values["usd_per_million_output_tokens"] = usd / 3600 / chip * 1e6
         shape = Layout.parse(layout)
         return Row(
-            Deployment(system, system.upper(), shape, "native: fp8 experts, bf16 rest", "fp8", replicas),
+            Deployment(
+                system, system.upper(), shape, "native: fp8 experts, bf16 rest", "fp8", replicas, engine
+            ),
             concurrency=512.0,
             chips=shape.chips * replicas,
             figures={name: figure(name, value, basis) for name, value in values.items()},
@@ -72,11 +75,11 @@ def make_row() -> Callable[..., Row]:
 def kimi(make_row: Callable[..., Row]) -> Answer:
     """An answer with a best row, rows behind it, one that breaks the SLO, and refusals."""
     rows = (
-        make_row("gb300-nvl72", "dep64", 61, 2910),
-        make_row("b200", "dep8", 45, 1400, replicas=2),
+        make_row("gb300-nvl72", "dep64", 61, 2910, engine="trtllm"),
+        make_row("b200", "dep8", 45, 1400, replicas=2, engine="trtllm"),
         make_row("mi355x", "tp8", 48, 900, basis="datasheet"),
         make_row("groqrack", "tp576", 420, 31, usd=None, basis="assumed"),
-        make_row("h100", "tp16", 21, 240, ttft=3.1, meets=False),
+        make_row("h100", "tp16", 21, 240, ttft=3.1, meets=False, engine="vllm"),
     )
     fronts = {
         row.deployment.system: tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from assay.engine.models import model
 from assay.errors import BadInput, DoesNotFit, UnknownName
 from assay.llm.layout import Layout
 from assay.plan import answer, candidates, estimate
+from assay.plan.engines import engines
 from assay.plan.pareto import front, thinned
 from assay.plan.space import Shape, formats, layouts, shape, sizes
 from assay.study.answer import FIGURES, SCHEMA, Answer
@@ -177,6 +179,25 @@ def test_estimate_explains_its_step() -> None:
     assert {"memory", "compute", "link", "launch"} >= {item["bound"] for item in found.explain}
     assert row.concurrency == 64
     assert all(factor >= 0.999 for factor in row.moves.values())
+
+
+@pytest.mark.parametrize("load", [{"concurrency": 64}, {"rate": 2.0}])
+@pytest.mark.parametrize("layout", ["tep8", "2xtep8+1xdep8"])
+def test_an_estimate_takes_the_engine_that_a_plan_would(layout: str, load: dict[str, float]) -> None:
+    question = Question("deepseek-r1", isl=2000, osl=500, **load)  # type: ignore[arg-type]
+    row = estimate(question, "h200", layout).rows[0]
+    names = engines("", "deepseek-r1", catalogue().system("h200"), catalogue())
+    each = {name: estimate(replace(question, engine=name), "h200", layout).rows[0] for name in names}
+    assert len(each) > 1
+
+    def carried(name: str) -> float:
+        best = each[name].capacity or each[name].figures["output_tokens_per_s_per_chip"].json()
+        return float(best["requests_per_s"]["value"] if "requests_per_s" in best else best["value"])
+
+    assert row.deployment.engine == max(names, key=carried)
+    assert dict(row.figures) == dict(each[row.deployment.engine].figures)
+    assert row.notes[-1].startswith(f"no engine is stated: {row.deployment.engine} is the best of ")
+    assert not any("no engine is stated" in text for item in each.values() for text in item.notes)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,18 @@ def test_rows_that_break_the_slo_are_last_and_marked(kimi: Answer) -> None:
     assert not any("!" in line for line in rows[:-1])
 
 
+def test_engines_stand_under_the_table(kimi: Answer, make_row: Callable[..., Row]) -> None:
+    many = tuple(
+        make_row(f"chip-{index}", "tp8", 40, 1000 - index, engine="vllm" if index in (2, 7) else "sglang")
+        for index in range(12)
+    )
+    assert "\n  engine of each row: sglang 1 2 4–7 9 10, vllm 3 8\n" in page(replace(kimi, rows=many))
+    named = replace(kimi, question=replace(kimi.question, engine="vllm"))
+    assert "engine of each row" not in page(named)
+    unnamed = tuple(replace(row, deployment=replace(row.deployment, engine="")) for row in kimi.rows)
+    assert "engine of each row" not in page(replace(kimi, rows=unnamed))
+
+
 def test_a_missing_price_is_not_a_zero(kimi: Answer) -> None:
     asked = replace(kimi, question=replace(kimi.question, platforms=("groqrack",)))
     line = next(line for line in page(asked).splitlines() if line.startswith("4 groqrack"))

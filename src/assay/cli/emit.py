@@ -85,7 +85,7 @@ def emit(  # noqa: PLR0913 - one argument a flag
         concurrency=concurrency,
         weights=weights,
         kv=kv,
-        engine=engine or (target if target in ENGINES else None),
+        engine=engine,
         price=price,
         prefill_platform=prefill_on,
         speculation=speculation,
@@ -94,9 +94,18 @@ def emit(  # noqa: PLR0913 - one argument a flag
     )
     from assay.plan import estimate as predict
 
-    found = predict(question, on, layout, facts=facts)
+    found = predict(question, on, layout, facts=facts, startable=startable(target))
     show(found, target, engine or "", facts, stated=longest, out=out, json=json)
     return 0
+
+
+def startable(target: str | None) -> tuple[str, ...]:
+    """Return the engines that a known target can start, the usual one first; none for no target."""
+    if not target:
+        return ()
+    from assay.report.launch.emit import STARTS
+
+    return STARTS.get(target, (target,))
 
 
 def known_target(target: str) -> None:

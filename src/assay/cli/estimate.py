@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from assay.cli.emit import check_emit, show
+from assay.cli.emit import check_emit, show, startable
 from assay.cli.flags import Caching, Chances, Count, Experts, Facts, Lengths, Name, Pue, Rate
 from assay.cli.plan import write
 from assay.cli.question import ask
@@ -58,7 +58,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         rate: requests per second, instead of a concurrency.
         weights: weight format: native, bf16, fp8, fp4, int4.
         kv: KV cache format: bf16, fp8.
-        engine: serving engine: vllm, sglang, trtllm.
+        engine: serving engine: vllm, sglang, trtllm; without it, the best of those measured on the chip.
         price: which prices count.
         prefill_on: system of the prefill pool, where the layout has one; the same system without it.
         speculation: whether to draft tokens.
@@ -91,7 +91,7 @@ def estimate(  # noqa: PLR0913 - one argument a flag
         pue=pue,
         **experts.given(),
     )
-    found = predict(question, on, layout, explain=explain, facts=facts)
+    found = predict(question, on, layout, explain=explain, facts=facts, startable=startable(emit))
     write(found, json=json, csv=csv, page="estimate", evidence=evidence)
     return settled(found, emit, facts)
 

@@ -18,20 +18,21 @@ from assay.engine.models import model
 from assay.engine.overheads import engine
 from assay.engine.replica import Model, default_kv
 from assay.engine.speculation import Speculation
-from assay.errors import BadInput, NoEvidence
+from assay.errors import BadInput, DoesNotFit, NoEvidence
 from assay.llm.layout import Layout
 from assay.plan import dataflow
-from assay.plan.answer import check, provenance, summary, told
+from assay.plan.answer import check, order, provenance, summary, told
 from assay.plan.caches import delayed, prefilling, stated
 from assay.plan.choice import Choice
 from assay.plan.disaggregate import fixed, sides
+from assay.plan.engines import engines
 from assay.plan.evidence import near
 from assay.plan.experts import only_copies
 from assay.plan.place import UNBOUNDED, price_of
 from assay.plan.platform import build
 from assay.plan.points import Points, gather, gather_pairs
 from assay.plan.predict import skew
-from assay.plan.saturation import carried
+from assay.plan.saturation import Run, carried
 from assay.plan.space import forbidden, shape
 from assay.plan.speculate import NONE, options
 from assay.plan.sweep import Lengths, Sweep, refuse, sweep
@@ -52,8 +53,11 @@ def estimate(
     *,
     explain: bool = False,
     facts: Sequence[Path] = (),
+    startable: Sequence[str] = (),
 ) -> Answer:
     """Return the figures of one deployment at the question's concurrency (1 if it states none).
+
+    Where the question names no engine, those that `plan` tries are tried, and the best one's row is returned.
 
     Args:
         question: model, workload, formats and concurrency; `platforms` is not used.
@@ -62,6 +66,7 @@ def estimate(
             pool; `auto` for a dataflow platform.
         explain: also return the step by operator.
         facts: folders of the user's own facts.
+        startable: engines that what is written afterwards can start, the usual one first; empty = any.
 
     Raises:
         DoesNotFit: the model does not fit that layout, with the arithmetic.
@@ -85,9 +90,10 @@ def estimate(
                 return _pools(load, prepared, place, layout, known)
             return _row(load, prepared, place, legal(layout, prepared, place), known)
 
-        row, points = run(asked)
-        if asked.rate is not None:
-            row, points = carried(asked, run, (row, points))
+        tried = engines(question.engine, prepared.name, place, known)
+        if startable and not question.engine:
+            tried = tuple(name for name in tried if name in startable) or tuple(startable[:1])
+        row, points = _best(asked, run, tried)
         table = tuple(steps_of(points, 0)) if explain else ()
     return Answer(
         question=asked,
@@ -97,6 +103,46 @@ def estimate(
         provenance=provenance(known),
         explain=table,
     )
+
+
+def _best(asked: Question, run: Run, tried: Sequence[str]) -> tuple[Row, Points]:
+    """Return the row of the engine that `plan` ranks first; it says so where several were tried.
+
+    At a rate that is the one that carries most requests, so that the fewest copies are needed.
+
+    Args:
+        asked: the question.
+        run: estimates the deployment at a load and with an engine.
+        tried: names of engines, "" for none in particular; at least one.
+
+    Raises:
+        DoesNotFit, NoEvidence: with none of them; the first one's reason.
+    """
+    found: list[tuple[Row, Points]] = []
+    refused: DoesNotFit | NoEvidence | None = None
+    for name in tried:
+        load = replace(asked, engine=name)
+        try:
+            made = run(load)
+            found.append(made if load.rate is None else carried(load, run, made))
+        except (DoesNotFit, NoEvidence) as error:
+            refused = refused or error
+    if refused is not None and not found:
+        raise refused
+    row, points = min(found, key=lambda item: _rank(item[0], asked))
+    if len(found) > 1:
+        names = sorted(item.deployment.engine or "none in particular" for item, _ in found)
+        best = row.deployment.engine or "none in particular"
+        said = f"no engine is stated: {best} is the best of {', '.join(names)}"
+        row = replace(row, notes=(*row.notes, said))
+    return row, points
+
+
+def _rank(row: Row, asked: Question) -> tuple[float, ...]:
+    """Return the key by which engines of one deployment are ranked, least first."""
+    most = float(row.capacity["requests_per_s"]["value"]) if row.capacity else 0.0
+    late, *rest = order(row, asked)
+    return (late, -most, *rest)
 
 
 def _agree(question: Question, place: System, layout: str) -> None:

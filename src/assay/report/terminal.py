@@ -178,6 +178,8 @@ def _ranking(answer: Answer, drawn: Sequence[Row], width: int) -> Iterator[Rende
         style = "" if row.meets and row.fits else "dim"
         table.add_row(*(cells[title] for title, _, _ in columns), style=style)
     yield table
+    if not question.engine:
+        yield from _engines(shown, ranks, width)
     if everything:
         return
     rest = known[_ROWS:]
@@ -189,6 +191,34 @@ def _ranking(answer: Answer, drawn: Sequence[Row], width: int) -> Iterator[Rende
         yield Text(f"Without a published {_LACK[question.objective]}, by {by[1]}:", style="dim")
         words = [f"{ranks[id(row)]} {row.deployment.system} {_value(row, by[0])}" for row in unknown]
         yield from flow(words, width, "  ")
+
+
+def _engines(rows: Sequence[Row], ranks: Mapping[int, str], width: int) -> Iterator[Text]:
+    """Yield the engine of every row: by ranks, and by platform where a row has none; nothing for none."""
+    ran: dict[str, list[Row]] = {}
+    for row in rows:
+        ran.setdefault(row.deployment.engine, []).append(row)
+    if not any(ran):
+        return
+    words = []
+    for name, those in ran.items():
+        numbers = [int(ranks[id(row)]) for row in those if ranks[id(row)].isdigit()]
+        broken = [row.deployment.system for row in those if not ranks[id(row)].isdigit()]
+        words.append(" ".join([name or "none in particular", *spans(numbers), *broken]))
+    yield from flow([f"engine of each row: {words[0]}", *words[1:]], width)
+
+
+def spans(numbers: Sequence[int]) -> list[str]:
+    """Return rising numbers in words, three or more that follow each other as one: `1–3`, `5`, `6`."""
+    runs: list[list[int]] = []
+    for rank in numbers:
+        if runs and rank == runs[-1][-1] + 1:
+            runs[-1].append(rank)
+        else:
+            runs.append([rank])
+    return [
+        word for run in runs for word in ([f"{run[0]}–{run[-1]}"] if len(run) > 2 else [str(k) for k in run])
+    ]
 
 
 def flow(words: Sequence[str], width: int, between: str = ", ", indent: str = "  ") -> Iterator[Text]:

@@ -24,12 +24,37 @@ def test_files_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_files_into_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "launch"
-    assert run([*ONE, "--target", "lws", "--out", str(folder)]) == 0
+    assert run([*ONE, "--target", "lws", "--engine", "vllm", "--out", str(folder)]) == 0
     assert capsys.readouterr().out.split() == [str(folder / "lws.yaml"), str(folder / "loadtest.sh")]
     kinds = [item["kind"] for item in yaml.safe_load_all((folder / "lws.yaml").read_text()) if item]
     assert kinds == ["LeaderWorkerSet", "Service"]
     assert run([*ONE, "--target", "lws", "--out", str(folder)]) == 2
     assert "already holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "engines"),
+    [
+        ("sglang", {"sglang"}),
+        ("dynamo", {"vllm", "sglang", "trtllm"}),
+        ("kserve", {"vllm"}),
+        ("llm-d", {"vllm", "sglang"}),
+    ],
+)
+def test_without_an_engine_the_best_that_the_target_starts_is_predicted_and_written(
+    capsys: pytest.CaptureFixture[str], target: str, engines: set[str]
+) -> None:
+    """All three engines were measured on H200."""
+    rate = {}
+    for engine in engines:
+        words = ["estimate", *ONE[1:], "--engine", engine, "--json"]
+        assert run(words) == 0
+        row = json.loads(capsys.readouterr().out)["rows"][0]
+        rate[engine] = row["output_tokens_per_s_per_chip"]["value"]
+    assert run([*ONE, "--target", target, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["engine"] == max(rate, key=lambda name: rate[name])
+    assert "predicted for" not in err
 
 
 def test_files_as_json(capsys: pytest.CaptureFixture[str]) -> None:

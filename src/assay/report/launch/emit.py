@@ -31,7 +31,7 @@ from assay.study.question import Question
 
 TARGETS = ("vllm", "sglang", "trtllm", "dynamo", "lws", "kserve", "llm-d")
 #: Targets that start an engine of their own choice -> those they can start, the usual one first.
-_STARTS: Mapping[str, tuple[str, ...]] = {
+STARTS: Mapping[str, tuple[str, ...]] = {
     "dynamo": ("vllm", "sglang", "trtllm"),
     "lws": ("vllm", "sglang", "trtllm"),
     "kserve": ("vllm",),
@@ -142,7 +142,7 @@ def started(row: Row, question: Question, target: str, engine: str) -> str:
             raise BadInput(f"Target {target} starts {target}, not {engine}.", "Leave --engine out.")
         return target
     usual = engine or row.deployment.engine or question.engine
-    possible = _STARTS[target]
+    possible = STARTS[target]
     if usual in possible:
         return usual
     if usual in ENGINES:
@@ -171,7 +171,7 @@ def heading(made: Setting, target: str, *, what: str = "") -> list[str]:
 
 def warnings(made: Setting, target: str) -> list[str]:
     """Return what a reader must know before starting anything."""
-    found = _cluster(made) if target in _STARTS else []
+    found = _cluster(made) if target in STARTS else []
     if made.checkpoint.warning:
         found.append(made.checkpoint.warning)
     note = quality_note(made.model, made.row.deployment.weights) if made.model else None
