@@ -85,7 +85,7 @@ def replay(rows: list[dict[str, str]], *, calibrated: bool) -> dict[str, float]:
     ("calibrated", "limits"),
     [
         (False, {"tpot": 0.13, "e2e": 0.14, "ttft": 0.28}),
-        # fitted to other points of this card, and one that is the mean of the third run
+        # fitted to other points of this card, and one that is the mean of the second run
         (True, {"tpot": 0.08, "e2e": 0.10, "ttft": 0.20}),
     ],
     ids=["bare", "calibrated"],

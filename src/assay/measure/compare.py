@@ -178,7 +178,10 @@ def _figures(item: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _mean(record: Record) -> dict[str, float]:
-    return {name: record.values[name] for name in VALUES if name in record.values}
+    values = {name: record.values[name] for name in VALUES if name in record.values}
+    if "throughput" in values and record.setting is not None:
+        values["throughput"] *= record.setting.chips  # a record's is per chip; files may name several
+    return values
 
 
 def _differs(first: Run, second: Run) -> list[str]:

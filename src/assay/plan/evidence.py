@@ -51,7 +51,7 @@ def _told(point: Mapping[str, Any]) -> dict[str, Any]:
     values = [
         f"TPOT {_time(point['tpot_s'])}" if point["tpot_s"] else "",
         f"TTFT {_time(point['ttft_s'])}" if point["ttft_s"] else "",
-        f"{point['tokens_per_s_per_chip']:,.4g} tok/s/chip" if point["tokens_per_s_per_chip"] else "",
+        f"{_rate(point['tokens_per_s_per_chip'])} tok/s/chip" if point["tokens_per_s_per_chip"] else "",
     ]
     conditions = [
         f"{point['model']} {point['weights']} on {point['chips']} chips of {point['system']}",
@@ -65,6 +65,11 @@ def _told(point: Mapping[str, Any]) -> dict[str, Any]:
         "conditions": ", ".join(filter(None, conditions)),
         "source": point["source"],
     }
+
+
+def _rate(value: float) -> str:
+    """Return tokens/s with four significant digits, never as a power of ten."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _load(point: Mapping[str, Any]) -> str:
