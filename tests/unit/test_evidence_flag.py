@@ -7,6 +7,7 @@ import json
 import pytest
 
 from assay.cli import run
+from assay.plan.evidence import _rate
 
 PLAN = ["plan", "deepseek-r1", "--on", "h200,b200"]
 
@@ -46,3 +47,8 @@ def test_the_page_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     listed = out.partition("Nearest measured points")[2]
     assert "deepseek-r1" in listed
     assert "Distance 0 is the same conditions" in listed
+
+
+def test_great_rates_are_written_out() -> None:
+    assert _rate(19_806.4) == "19,806"
+    assert _rate(386.29) == "386.3"

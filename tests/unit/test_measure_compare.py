@@ -74,6 +74,12 @@ def test_like_is_set_against_like_under_any_name(files: tuple[Path, Path]) -> No
     assert found.normalised["ttft"] == pytest.approx((0.1, 0.11, 1.1))
 
 
+def test_throughput_is_that_of_all_chips_whatever_the_file_says_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "tp8.json"
+    path.write_text(json.dumps(VLLM | {"tp": "8"}), encoding="utf-8")
+    assert load(path).values["throughput"] == pytest.approx(202.0)
+
+
 def test_unlike_figures_are_compared_with_nothing(files: tuple[Path, Path]) -> None:
     first, second = compare(*files).unlike
     assert [item.name for item in first] == ["mean_itl_ms"]

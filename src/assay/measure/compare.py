@@ -179,8 +179,8 @@ def _figures(item: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]]) ->
 
 def _mean(record: Record) -> dict[str, float]:
     values = {name: record.values[name] for name in VALUES if name in record.values}
-    if "throughput" in values and record.setting is not None:
-        values["throughput"] *= record.setting.chips  # a record's is per chip; files may name several
+    if "throughput" in values and (total := record.published.get("output_tok_s_total")):
+        values["throughput"] = float(total)  # a record's own is per chip, of as many as the file names
     return values
 
 
