@@ -234,7 +234,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="runs a command")
     options = parser.parse_args()
     kept = PAGE.read_text(encoding="utf-8").partition(SIMULATION)[0].rstrip() + "\n"
-    text = (kept if options.simulation else page(options.runs)) + "\n" + simulation()
+    simulated = simulation()  # first: the peak of memory is that of the whole process
+    text = (kept if options.simulation else page(options.runs)) + "\n" + simulated
     print(text, end="")
     if options.write:
         PAGE.write_text(text, encoding="utf-8")

@@ -48,7 +48,7 @@ def sizing(question: Question, best: Choice, swept: Sequence[Sweep]) -> str:
     if question.rate is None:
         return ""
     loads = [int(item.copy.table.degrees.chips[item.fits[:, 0]].min()) for item in swept if np.any(item.fits)]
-    least = f"the model loads on {min(loads)} chips; " if loads else ""
+    least = f"the model loads on {min(loads)} chip{'s' if min(loads) > 1 else ''}; " if loads else ""
     one = float(lost(best.points, replace(question, spare=1))[best.index])
     carried = best.chips - best.spares * float(spare_chips(best.points)[best.index])
     outlives = carried + one * float(spare_chips(best.points)[best.index])

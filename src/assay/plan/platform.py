@@ -71,11 +71,9 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
             tried.append(offered(replace(place, question=replace(question, engine=name))))
         except DoesNotFit as error:
             refused = refused or error
-    together = [points for found in tried for points in found.together]
-    together += seconds([look for found in tried for look in found.near], question)
-    again = [look for found in tried for look in found.apart]
-    apart = [look.first for look in again] + seconds(again, question)
-    groups = together + apart
+    groups = [points for found in tried for points in found.together]
+    groups += [look.first for found in tried for look in found.apart]
+    groups += seconds([look for found in tried for look in (*found.near, *found.apart)], question)
     if not groups:
         raise refused or DoesNotFit(_nothing(question, model, system))
     chosen = choose(groups, question)
@@ -85,14 +83,12 @@ def ask(question: Question, model: Model, system: System, facts: Catalogue) -> P
     if rows:
         best = chosen[0].points.found.copy.engine.named
         swept = [sweep for found in tried if found.engine == best for sweep in found.swept]
-        said = remarks(question, chosen[0], _of(best, together), _of(best, apart), swept)
+        own = [points for points in groups if points.found.copy.engine.named == best]
+        together = [points for points in own if points.side is None]
+        apart = [points for points in own if points.side is not None]
+        said = remarks(question, chosen[0], together, apart, swept)
         rows[0] = replace(rows[0], notes=said + rows[0].notes)
     return Platform(tuple(rows), pareto(groups), tuple(chosen))
-
-
-def _of(engine: str, groups: list[Points]) -> list[Points]:
-    """Return the candidates of one engine."""
-    return [points for points in groups if points.found.copy.engine.named == engine]
 
 
 def _nothing(question: Question, model: Model, system: System) -> str:
