@@ -39,6 +39,8 @@ WIDE = 1.2
 MARGINS = (1.4, 1.25, 1.1, 1.0, 0.9, 0.8, 0.65)
 #: Groups whose best point is expected this near to the best of a platform are looked at again.
 NEAR = 0.03
+#: Groups whose first candidates stay further behind the best of a platform are not looked at again.
+FAR = 0.5
 #: First candidates this far beyond what is expected of their grid are not looked at again.
 BEYOND = 0.02
 #: Part of the expected score from which a second look is good enough.
@@ -251,12 +253,15 @@ def seconds(found: Sequence[Second], question: Question) -> list[Points]:
 
     Those are groups whose best point is expected near the best that is expected or was reached, the lesser.
     """
+    known = [reached(item.first, question) for item in found]
+    most = max(known, default=-np.inf)
+    if question.top == 1 and np.isfinite(most):
+        found = [item for item, each in zip(found, known, strict=True) if each >= most - FAR * abs(most)]
     guesses = [Guess.of((item.first,), question) for item in found]
     ranked = [item.rank(guess) for item, guess in zip(found, guesses, strict=True)]
     scores = [item.most(question) for item in ranked]
-    known = max((reached(item.first, question) for item in found), default=-np.inf)
     best = max(scores, default=-np.inf)
-    best = min(best, known) if np.isfinite(known) else best
+    best = min(best, most) if np.isfinite(most) else best
     made: list[Points] = []
     for item, guess, order, score in zip(found, guesses, ranked, scores, strict=True):
         if np.isfinite(score) and (question.top > 1 or score >= best - NEAR * abs(best)):
