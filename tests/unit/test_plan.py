@@ -280,7 +280,8 @@ def test_thinning_loses_little_of_the_best_row(monkeypatch: pytest.MonkeyPatch) 
             every.setattr(candidates, "MOST_PAIRS", 10**6)
             best = answer(question).rows
         shares += [
-            one.figures[rate].value / other.figures[rate].value for one, other in zip(kept, best, strict=True)
+            float(one.figures[rate].value / other.figures[rate].value)
+            for one, other in zip(kept, best, strict=True)
         ]
     assert min(shares) > 0.75
     assert np.mean(shares) >= 0.95

@@ -104,7 +104,8 @@ def test_a_trace_is_replayed_with_its_blocks(trace: str) -> None:
         "llama-3.1-8b", ("h100",), isl=4096, osl=64, rate=5.0, serving="aggregated", caches=caches
     )
     traffic = offered(question, 1)
-    assert (len(traffic), traffic.span) == (400, pytest.approx(399 / 400 * 400 / 5, rel=0.01))
+    assert len(traffic) == 400
+    assert traffic.span == pytest.approx(399 / 400 * 400 / 5, rel=0.01)
     assert traffic.blocks is not None
     (found,) = confirm(answer(question))
     assert found.requests == 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 
@@ -115,13 +116,20 @@ def trace(tmp_path: Path) -> str:
 @pytest.fixture
 def tiers(trace: str) -> tuple[Caches, ...]:
     """Caches below the chip's memory: in host memory, on SSD behind it, on SSD alone; and hits of a trace."""
-    ssd = {"ssd": 30e12, "ssd_bandwidth": 2e10}
+    alone = Caches(hit_rate=0.5, ssd=30e12, ssd_bandwidth=2e10)
     return (
         Caches(hit_rate=0.5, host=2e12),
-        Caches(hit_rate=0.5, host=2e12, **ssd),
-        Caches(hit_rate=0.5, **ssd),
+        replace(alone, host=2e12),
+        alone,
         Caches(trace=trace),
     )
+
+
+@pytest.fixture
+def asked(tiers: tuple[Caches, ...]) -> list[dict[str, object]]:
+    """What is asked beside model and place: nothing, hits at a rate, and each kind of cache."""
+    cached: list[dict[str, object]] = [{"caches": caches} for caches in tiers]
+    return [{}, {"cached": 0.5, "rate": 3.0}, *cached]
 
 
 @pytest.fixture

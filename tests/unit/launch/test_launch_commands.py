@@ -20,7 +20,7 @@ from assay.report.launch.emit import TARGETS, emit
 from assay.report.launch.files import Files, LaunchFile
 from assay.report.launch.support import Unsupported
 from assay.study.answer import Row
-from assay.study.question import Caches, Question
+from assay.study.question import Question
 
 Make = Callable[..., Row]
 Every = Callable[..., Iterator[tuple[str, Files]]]
@@ -73,7 +73,7 @@ def test_a_flag_that_the_tool_does_not_have_is_refused() -> None:
 
 
 def test_every_flag_of_the_table_is_emitted_by_some_row(
-    every: Every, tiers: tuple[Caches, ...], monkeypatch: pytest.MonkeyPatch
+    every: Every, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: set[tuple[str, str]] = set()
     made = argument
@@ -85,7 +85,7 @@ def test_every_flag_of_the_table_is_emitted_by_some_row(
     for module in ("arguments", "setting", "tiers", "vllm", "sglang", "trtllm", "dynamo", "loadtest"):
         monkeypatch.setattr(f"assay.report.launch.{module}.argument", note)
     for target in TARGETS:
-        for more in ({}, {"cached": 0.5, "rate": 3.0}, *({"caches": caches} for caches in tiers)):
+        for more in asked:
             assert list(every(target, **more))
     table = {(tool, flag) for tool, entry in tools().items() for flag in entry["flags"]}
     assert table - used == set()

@@ -21,7 +21,6 @@ import yaml
 from assay.report.launch.arguments import known
 from assay.report.launch.emit import TARGETS
 from assay.report.launch.files import Files
-from assay.study.question import Caches
 
 Every = Callable[..., Iterator[tuple[str, Files]]]
 STUBS = ("vllm", "sglang", "trtllm-serve", "srun", "python3", "vllm-router", "aiperf", "guidellm", "mkdir")
@@ -181,9 +180,9 @@ def pythons() -> dict[str, str]:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_scripts_run_and_start_known_programs(
-    every: Every, tiers: tuple[Caches, ...], tmp_path: Path
+    every: Every, asked: list[dict[str, object]], tmp_path: Path
 ) -> None:
-    started = list(commands(every, tmp_path, [{"caches": tiers[1]}]))
+    started = list(commands(every, tmp_path, [asked[3]]))
     assert {name for name, *_ in started} == set(STUBS) - {"mkdir"}
     assert len(started) >= 100
     for name, *words in started:
@@ -197,13 +196,12 @@ def test_scripts_run_and_start_known_programs(
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 @pytest.mark.parametrize("tool", sorted(PARSERS))
 def test_parsers_take_every_command(
-    every: Every, tiers: tuple[Caches, ...], tmp_path: Path, pythons: dict[str, str], tool: str
+    every: Every, asked: list[dict[str, object]], tmp_path: Path, pythons: dict[str, str], tool: str
 ) -> None:
     place, program, first = PARSERS[tool]
     if place not in pythons:
         pytest.skip(f"ASSAY_TOOL_PYTHONS names no interpreter for {place}")
-    questions = [{}, {"cached": 0.5, "rate": 3.0}, *({"caches": caches} for caches in tiers)]
-    started = commands(every, tmp_path, questions)
+    started = commands(every, tmp_path, asked)
     lines = [words[1:] for words in started if tuple(words[: len(first)]) == first]
     assert lines
     done = subprocess.run(
