@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from assay.catalogue.query import Catalogue
@@ -110,10 +111,13 @@ def fewest(stated: StatedFleet, build: Callable[[StatedFleet], tuple[Fleet, list
             raise KeyboardInterrupt
         return good(run) >= SHARE
 
+    def alone_holds(one: StatedFleet, copies: int) -> bool:
+        return holds(one.with_shared(copies).apart())
+
     apart: dict[str, int | None] = {}
     for one in shared:
         alone = replace(stated, models=(one,))
-        apart[one.name] = least(lambda copies, alone=alone: holds(alone.with_shared(copies).apart()), MOST)  # type: ignore[misc]
+        apart[one.name] = least(partial(alone_holds, alone), MOST)
     counts = [copies for copies in apart.values() if copies is not None]
     most = sum(counts) if len(counts) == len(apart) else MOST
     together = least(lambda copies: holds(stated.with_shared(copies)), most)
